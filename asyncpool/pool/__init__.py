@@ -1,0 +1,1 @@
+"""The parent: what runs in the application's process."""

@@ -1,0 +1,234 @@
+"""The story of one call, from its caller's view: encode, wait for a worker, wait for its reply, decode.
+
+Law 1: a worker is touched only between encoding and decoding.
+Law 2: the reply frees the worker, not the caller; a caller that is cancelled can leak nothing.
+Law 3: a cancelled caller leaves when its command runs no more: withdrawn, or its worker is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import msgspec
+
+from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
+from asyncpool.pool.call import INHERIT, Call, Reply, Timeout
+from asyncpool.pool.config import Config
+from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.lease import Lease, LeaseTicket
+from asyncpool.pool.reference import Reference, reference, unroll
+from asyncpool.pool.stats import Counters, Outcome
+from asyncpool.pool.supervisor import Supervisor
+from asyncpool.protocol import edge, failure, payload
+from asyncpool.protocol.messages import Failure
+
+CALL_OVERHEAD = 512  # bytes that a Call frame may need beside its arguments and the command's name
+
+
+class Options:
+    """What calls ask for beyond their arguments; see ``Pool.options``."""
+
+    __slots__ = ("acquire_timeout", "returns", "timeout")
+
+    def __init__(self, timeout: Timeout, acquire_timeout: float | None, returns: payload.Decodes | None) -> None:
+        self.timeout = timeout
+        self.acquire_timeout = acquire_timeout
+        self.returns = returns
+
+
+class Caller:
+    """Makes calls and leases for one pool.
+
+    Args:
+        config: The pool's settings.
+        counters: Where to count.
+        running: Gives the pool's supervisor, or raises when the pool takes no calls here and now.
+    """
+
+    def __init__(self, config: Config, counters: Counters, running: Callable[[], Supervisor]) -> None:
+        self._config = config
+        self._counters = counters
+        self._running = running
+        self._ids = itertools.count(1)
+        self._targets: dict[Any, tuple[Reference, payload.Decodes]] = {}
+        self._leases: set[Lease] = set()
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    async def run(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Any:
+        """Run a command on whichever worker is free first."""
+        supervisor = self._running()
+        call, decoder = self._make(supervisor, command, args, kwargs, options.timeout)
+        self._counters.submitted += 1
+        if supervisor.scheduler.full:
+            self._counters.outcomes["rejected"] += 1
+            raise self._full(supervisor)
+        supervisor.open.add(call)
+        supervisor.submit(call)
+        if call.worker is None:
+            self._wait_in_queue(supervisor, call, options.acquire_timeout)
+        return _open(await self._reply(supervisor, call), call, options.returns or decoder)
+
+    async def run_on(self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a command on the worker of a lease."""
+        supervisor = self._running()
+        lease.check(self)
+        call, decoder = self._make(supervisor, command, args, kwargs, INHERIT, lease)
+        self._counters.submitted += 1
+        supervisor.open.add(call)
+        lease.submit(call, supervisor.dispatch)
+        return _open(await self._reply(supervisor, call), call, decoder)
+
+    def _make(
+        self,
+        supervisor: Supervisor,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: Timeout,
+        lease: Lease | None = None,
+    ) -> tuple[Call, payload.Decodes]:
+        """Encode a call; returns it with the decoder for its result."""
+        try:
+            target, decoder = self._targets[command]
+        except (KeyError, TypeError):  # not seen yet, or cannot be hashed
+            command, args, kwargs = unroll(command, args, kwargs)
+            target, decoder = self._learn(command)
+        encoded_args, encoded_kwargs = _encode(args), _encode(kwargs)
+        size = len(encoded_args) + len(encoded_kwargs)
+        if size + CALL_OVERHEAD + 4 * len(target) > self._config.max_message:
+            raise PayloadError(
+                f"the arguments take {size:,} bytes, above the pool's max_message of {self._config.max_message:,}: "
+                "raise it, or pass the name of a file"
+            )
+        loop = supervisor.loop
+        future: asyncio.Future[Reply] = loop.create_future()
+        return Call(next(self._ids), future, target, encoded_args, encoded_kwargs, timeout, loop.time(), lease), decoder
+
+    def _learn(self, command: Any) -> tuple[Reference, payload.Decodes]:
+        if isinstance(command, str):
+            return command, payload.UNTYPED
+        learnt = reference(command), edge.result_decoder(command)
+        self._targets[command] = learnt
+        return learnt
+
+    async def _reply(self, supervisor: Supervisor, call: Call) -> Reply:
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            await self._abandon(supervisor, call)
+            raise
+
+    async def _abandon(self, supervisor: Supervisor, call: Call) -> None:
+        """Its caller is cancelled: stop the command, and return when it runs no more."""
+        call.abandoned = True
+        withdraw = supervisor.scheduler.withdraw if call.lease is None else call.lease.withdraw
+        if withdraw(call):
+            supervisor.fail(call, "cancelled", asyncio.CancelledError())
+        elif call in supervisor.open:
+            call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
+            if call.worker is not None:
+                call.worker.kill("cancelled", f"was stopped because the caller of {call.title} was cancelled")
+            with anyio.move_on_after(self._config.cancel_grace + 1, shield=True):
+                await asyncio.wait([call.future])
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    async def acquire(self, timeout: float | None) -> Lease:
+        """Wait for a worker and take it whole."""
+        supervisor = self._running()
+        if supervisor.scheduler.full:
+            raise self._full(supervisor)
+        ticket = LeaseTicket(supervisor.loop.create_future(), asyncio.current_task())
+        supervisor.submit(ticket)
+        if not ticket.future.done():
+            self._wait_in_queue(supervisor, ticket, timeout)
+        try:
+            worker = await ticket.future
+        except asyncio.CancelledError:
+            if not supervisor.scheduler.withdraw(ticket):
+                supervisor.finish(ticket)  # it was granted in the very moment of the cancellation
+            raise
+        lease = Lease(self, supervisor, ticket, worker)
+        if not worker.takes_calls:  # it ended between the grant and this task's turn
+            lease.lose()
+        self._leases.add(lease)
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back."""
+        lease.check_release(self)
+        self._leases.discard(lease)
+        if lease.give_back():
+            lease.worker.kill("released", "was stopped because its lease was released with a call still running")
+        lease.supervisor.finish(lease.ticket)
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _wait_in_queue(self, supervisor: Supervisor, ticket: Call | LeaseTicket, timeout: float | None) -> None:
+        if ticket not in supervisor.scheduler.waiting:
+            return  # rejected already
+        task = asyncio.current_task()
+        held = sum(lease.ticket.owner is task for lease in self._leases)
+        if held >= self._config.limits.max_size:
+            self._give_up(
+                supervisor,
+                ticket,
+                PoolError(
+                    f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
+                    "run the command on a lease, release one, or raise max_size"
+                ),
+            )
+        elif timeout is not None:
+            error = AcquireTimeout(
+                f"no worker came free within {timeout:g} s (acquire_timeout); the pool is {supervisor.summary()}"
+            )
+            ticket.deadline = Deadline(supervisor.loop, timeout, lambda: self._give_up(supervisor, ticket, error))
+
+    def _give_up(self, supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:
+        if not supervisor.scheduler.withdraw(ticket):
+            return
+        if isinstance(ticket, Call):
+            outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"
+            supervisor.fail(ticket, outcome, error)
+        else:
+            ticket.fail(error)
+
+    def _full(self, supervisor: Supervisor) -> PoolFull:
+        waiting = self._config.limits.max_waiting
+        return PoolFull(f"{waiting} calls already wait (max_waiting); the pool is {supervisor.summary()}")
+
+
+def _encode(values: Any) -> bytes:
+    """Encode arguments.
+
+    Raises:
+        PayloadError: One of them cannot travel; names it.
+    """
+    try:
+        return payload.encode(values)
+    except Exception as error:  # encoding runs the user's own properties
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        for name, value in items:
+            try:
+                payload.encode(value)
+            except Exception as cause:
+                title = repr(name) if isinstance(name, str) else f"number {name + 1}"
+                raise PayloadError(f"argument {title}: {cause}") from None
+        raise PayloadError(str(error)) from None
+
+
+def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
+    """Return what the worker sent, or raise it."""
+    if isinstance(reply, Failure):
+        raise failure.rebuild(reply.error, call.pid)
+    try:
+        return decoder.decode(reply.value)
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+        refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
+        refused.message, refused.worker_pid = str(refused.args[0]), call.pid
+        raise refused from None

@@ -1,0 +1,166 @@
+"""A pool's settings: checked once, then passed on whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from asyncpool.pool.cpus import usable_cpus
+from asyncpool.pool.events import Event
+from asyncpool.pool.policy import Limits
+from asyncpool.pool.stderr import Mode
+
+BOOT = "from asyncpool.worker.__main__ import main; main()"  # `-m` would import runpy, 3 ms
+SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """See ``Pool`` for what each means.
+
+    Raises:
+        TypeError: A value is of the wrong type.
+        ValueError: A value is out of its range, or two contradict each other.
+    """
+
+    modules: tuple[str, ...]
+    program: tuple[str, ...] | None
+    executable: str
+    limits: Limits
+    acquire_timeout: float | None
+    timeout: float | None
+    cancel_grace: float
+    start_timeout: float
+    health_timeout: float
+    max_message: int
+    registered_only: bool
+    env: dict[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    stderr: Mode
+    on_event: Callable[[Event], None] | None
+    name: str
+
+    def argv(self) -> list[str]:
+        """Return the command line of a worker."""
+        if self.program is not None:
+            return list(self.program)
+        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT]
+
+    def sys_path(self) -> list[str]:
+        """Return what a worker shall find modules by: all that this process does, made absolute.
+
+        Another Python gets only the application's own folders: the libraries of this one are not made for it.
+        """
+        paths = [os.path.abspath(entry) for entry in sys.path]
+        if os.path.realpath(self.executable) == os.path.realpath(sys.executable):
+            return paths
+        return [path for path in paths if not path.startswith((sys.prefix, sys.base_prefix))]
+
+
+def configure(
+    modules: tuple[str | ModuleType, ...],
+    *,
+    program: Sequence[str] | None,
+    executable: str | None,
+    min_size: int,
+    max_size: int | None,
+    surge: int,
+    idle_timeout: float | None,
+    max_waiting: int | None,
+    health_interval: float | None,
+    check_on_acquire: bool,
+    **rest: Any,
+) -> Config:
+    """Check everything that a pool is given."""
+    cpus = usable_cpus()
+    limits = Limits(
+        min_size=_count("min_size", min_size, 0),
+        max_size=max(cpus, min_size) if max_size is None else _count("max_size", max_size, 1),
+        surge=_count("surge", surge, 0),
+        idle_timeout=_seconds("idle_timeout", idle_timeout, optional=True),
+        max_waiting=None if max_waiting is None else _count("max_waiting", max_waiting, 0),
+        health_interval=_seconds("health_interval", health_interval, optional=True),
+        check_on_acquire=check_on_acquire,
+        starts_at_once=max(2, cpus),
+    )
+    if limits.min_size > limits.max_size:
+        raise ValueError(f"min_size={limits.min_size} is above max_size={limits.max_size}")
+    _check_program(program, modules)
+    for name in ("acquire_timeout", "timeout"):
+        _seconds(name, rest[name], optional=True)
+    for name in ("cancel_grace", "start_timeout", "health_timeout"):
+        _seconds(name, rest[name])
+    _count("max_message", rest["max_message"], SMALLEST_MESSAGE)
+    if rest["max_message"] >= 2**32:
+        raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
+    if rest["stderr"] not in ("forward", "log", "discard"):
+        raise ValueError(f"stderr= takes 'forward', 'log' or 'discard', not {rest['stderr']!r}")
+    rest["env"] = None if rest["env"] is None else dict(rest["env"])
+    python = executable if executable is not None else sys.executable
+    if not python and program is None:
+        raise ValueError("sys.executable is empty in this process: pass executable=, the Python of the workers")
+    return Config(
+        modules=tuple(_module_name(module) for module in modules),
+        program=None if program is None else tuple(program),
+        executable=python,
+        limits=limits,
+        **rest,
+    )
+
+
+def seconds_or_none(name: str, value: Any) -> float | None:
+    """Check a time limit that may be None."""
+    return _seconds(name, value, optional=True)
+
+
+def _check_program(program: Sequence[str] | None, modules: tuple[Any, ...]) -> None:
+    if program is None:
+        return
+    if isinstance(program, (str, bytes)) or not program or not all(isinstance(part, str) for part in program):
+        raise TypeError(f"program= takes a list of strings, the program and its arguments, not {program!r}")
+    if modules:
+        raise ValueError("program= and modules exclude each other: another program imports its own modules")
+
+
+def _module_name(module: Any) -> str:
+    name = module.__name__ if isinstance(module, ModuleType) else module
+    if not isinstance(name, str):
+        raise TypeError(f"Pool takes modules or their names, not {module!r}")
+    if name == "__main__":
+        raise ValueError(
+            "workers do not import __main__, the script that was started: "
+            "move the commands into a module of their own and pass Pool(...) that module"
+        )
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"{name!r} is not the name of a module, such as 'kittens' or 'app.kittens' (without .py)")
+    return name
+
+
+def _count(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} takes an integer, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def _seconds(name: str, value: Any, *, optional: bool = False) -> float | None:
+    if value is None and optional:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} takes seconds as a number{', or None' if optional else ''}, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0 seconds, not {value}{' (None: no limit)' if optional else ''}")
+    return float(value)
+
+
+def _interpreter_flags() -> list[str]:
+    """Return this interpreter's own flags (-X dev, -W error, -O, ...), as multiprocessing passes them on."""
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    flags: list[str] = _args_from_interpreter_flags()
+    return [flag for flag in flags if flag != "-P"]

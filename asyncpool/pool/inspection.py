@@ -1,0 +1,70 @@
+"""Snapshots of a running pool."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from asyncpool.pool.stats import Counters, PoolStats, State, WorkerInfo
+from asyncpool.pool.supervisor import Supervisor
+from asyncpool.pool.worker import Worker
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def snapshot(supervisor: Supervisor | None, counters: Counters) -> PoolStats:
+    """Return all numbers of a pool as they are between two steps of its event loop."""
+    scheduler = None if supervisor is None else supervisor.scheduler
+    idle = 0 if scheduler is None else scheduler.idle()
+    return PoolStats(
+        starting=0 if scheduler is None else len(scheduler.starting),
+        idle=idle,
+        busy=0 if scheduler is None else scheduler.live - len(scheduler.starting) - idle,
+        retiring=0 if scheduler is None else len(scheduler.retiring),
+        waiting=0 if scheduler is None else len(scheduler.waiting),
+        running=0 if supervisor is None else sum(call.worker is not None for call in supervisor.open),
+        submitted=counters.submitted,
+        outcomes=dict(counters.outcomes),
+        attempts=counters.attempts,
+        spawned=0 if scheduler is None else scheduler.spawned,
+        exited=dict(counters.exited),
+        wait_time=counters.wait_time.snapshot(),
+        run_time=counters.run_time.snapshot(),
+    )
+
+
+def worker_infos(supervisor: Supervisor) -> list[WorkerInfo]:
+    """Return what is known of each worker, the oldest first."""
+    now = supervisor.loop.time()
+    return [_info(supervisor, worker, now) for worker in supervisor.workers.values()]
+
+
+def _info(supervisor: Supervisor, worker: Worker, now: float) -> WorkerInfo:
+    return WorkerInfo(
+        id=worker.number,
+        pid=worker.pid,
+        slot=worker.slot,
+        state=_state(supervisor, worker.number),
+        calls=worker.handed,
+        age=now - worker.born,
+        rss=_rss(worker.pid),
+        command=next((call.title for call in worker.calls.values()), None),
+        language=worker.language,
+    )
+
+
+def _state(supervisor: Supervisor, number: int) -> State:
+    scheduler = supervisor.scheduler
+    if number in scheduler.starting:
+        return "starting"
+    if number in scheduler.retiring:
+        return "retiring"
+    return "busy" if scheduler.tickets(number) else "idle"
+
+
+def _rss(pid: int | None) -> int | None:
+    """Return the resident memory of a process in bytes, None where it cannot be read."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,167 @@
+"""A lease: one worker for several calls, with whatever state it keeps between them.
+
+Law: a lease takes its worker whole. Its calls go to that worker in order, one at a time; they are never moved to
+another, and a lease whose worker has ended stays so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from asyncpool.errors import PoolError, WorkerCrashed
+from asyncpool.pool.call import Call
+from asyncpool.pool.calls import Calls
+
+if TYPE_CHECKING:
+    from asyncpool.pool.caller import Caller
+    from asyncpool.pool.deadline import Deadline
+    from asyncpool.pool.supervisor import Supervisor
+    from asyncpool.pool.worker import Worker
+
+
+class LeaseTicket:
+    """What waits in the queue for a whole worker."""
+
+    exclusive = True
+
+    def __init__(self, future: asyncio.Future[Worker], owner: asyncio.Task[Any] | None) -> None:
+        self.future = future
+        self.owner = owner  # the task that asked
+        self.deadline: Deadline | None = None
+        self.lease: Lease | None = None
+
+    def cancel_deadline(self) -> None:
+        """Drop the deadline, if there is one."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def fail(self, error: Exception) -> None:
+        """No worker will come."""
+        self.cancel_deadline()
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Lease(Calls[Any]):
+    """One worker, held by ``async with pool.acquire() as worker``.
+
+    It has ``run`` as the pool does, with the pool's own timeout and the command's.
+    """
+
+    def __init__(self, caller: Caller, supervisor: Supervisor, ticket: LeaseTicket, worker: Worker) -> None:
+        self._caller = caller
+        self.supervisor = supervisor
+        self._ticket = ticket
+        self._worker = worker
+        self._waiting: deque[Call] = deque()
+        self._released = False
+        self._lost = False
+        ticket.lease = self
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker."""
+        return self._worker.pid
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else "lost" if self._lost else "held"
+        return f"<Lease of worker {self._worker.number} (pid {self._worker.pid}), {state}>"
+
+    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self._caller.run_on(self, command, args, kwargs)
+
+    # --- what the pool does with it ----------------------------------------------------------------------------------
+
+    @property
+    def ticket(self) -> LeaseTicket:
+        """What stands for the lease in the queue."""
+        return self._ticket
+
+    def check_release(self, caller: Caller) -> None:
+        """Raise when the lease cannot be given back.
+
+        Raises:
+            PoolError: It was released, or is another pool's.
+        """
+        if self._caller is not caller:
+            raise PoolError("this lease was acquired from another pool")
+        if self._released:
+            raise PoolError("this lease was released already: acquire() a new one")
+
+    def check(self, caller: Caller) -> None:
+        """Raise when the lease cannot be used.
+
+        Raises:
+            PoolError: It was released, or is another pool's.
+            WorkerCrashed: Its worker has ended.
+        """
+        self.check_release(caller)
+        if self._lost:
+            raise WorkerCrashed(
+                f"the worker of this lease (pid {self.pid}) has ended, and with it what it kept: acquire() a new one",
+                pid=self.pid,
+            )
+
+    def submit(self, call: Call, dispatch: Callable[[Worker, Call], None]) -> None:
+        """Hand *call* to the worker, or let it wait for the one before it."""
+        if self._worker.calls:
+            self._waiting.append(call)
+        else:
+            dispatch(self._worker, call)
+
+    def advance(self, dispatch: Callable[[Worker, Call], None]) -> None:
+        """The worker has answered: hand over the next call."""
+        if self._waiting and not self._lost:
+            dispatch(self._worker, self._waiting.popleft())
+
+    def withdraw(self, call: Call) -> bool:
+        """Take a waiting call back; False when it does not wait (any more)."""
+        try:
+            self._waiting.remove(call)
+        except ValueError:
+            return False
+        return True
+
+    def lose(self) -> list[Call]:
+        """The worker has ended; returns the calls that never got to it."""
+        self._lost = True
+        waiting, self._waiting = list(self._waiting), deque()
+        return waiting
+
+    def give_back(self) -> bool:
+        """Mark the lease as released; returns whether the worker is in the middle of a call."""
+        self._released = True
+        return bool(self._worker.calls or self._waiting) and not self._lost
+
+    @property
+    def worker(self) -> Worker:
+        """The worker."""
+        return self._worker
+
+
+class Acquisition:
+    """What ``pool.acquire()`` returns: await it for a lease to release later, or enter it with ``async with``."""
+
+    def __init__(self, caller: Caller, timeout: float | None) -> None:
+        self._caller = caller
+        self._timeout = timeout
+        self._lease: Lease | None = None
+
+    def __await__(self) -> Generator[Any, None, Lease]:
+        return self._caller.acquire(self._timeout).__await__()
+
+    async def __aenter__(self) -> Lease:
+        self._lease = await self
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            self._caller.release(lease)

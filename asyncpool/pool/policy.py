@@ -1,0 +1,102 @@
+"""How many workers are wanted, and when to try again: plain arithmetic, no state, no clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+CIRCUIT_OPENS_AT = 3  # failed starts in a row
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to start
+JITTER = 0.2  # share of a pause by which it may be shorter
+SHORTEST_PUT_OFF = 0.002  # seconds; two ticks of uvloop's millisecond clock: input is polled in between on both loops
+LATE = 0.05  # seconds by which a timer is late when the event loop was blocked
+MOST_PUT_OFFS = 10
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a pool's sizes and times may be. Durations in seconds, None: no limit."""
+
+    min_size: int
+    max_size: int
+    surge: int = 1
+    idle_timeout: float | None = 120.0
+    max_waiting: int | None = None
+    health_interval: float | None = 30.0
+    check_on_acquire: bool = False
+    starts_at_once: int = 2  # a start keeps one processor busy
+
+
+class Crew(msgspec.Struct):
+    """How many workers and calls there are, as the decision to grow sees it."""
+
+    live: int  # workers that take calls or will: all but the retiring ones
+    starting: int
+    soon: int  # slots that starting workers, and those being checked, will bring
+    processes: int  # live and retiring, until reaped
+    waiting: int  # calls in the queue
+    failures: int  # failed starts in a row
+
+
+def spawns(limits: Limits, crew: Crew, *, closing: bool, paused: bool) -> int:
+    """Return how many workers to start now.
+
+    Args:
+        limits: The pool's limits.
+        crew: What there is.
+        closing: True when the pool only serves what still waits.
+        paused: True before the next attempt after a failed start is due.
+    """
+    if paused:
+        return 0
+    wanted = max(0, crew.waiting - crew.soon)
+    if not closing:
+        wanted = max(wanted, limits.min_size - crew.live)
+        if crew.failures and crew.live == 0:
+            wanted = max(wanted, 1)  # the probe that closes the circuit again
+    at_once = 1 if crew.failures else limits.starts_at_once
+    return max(
+        0,
+        min(
+            wanted,
+            limits.max_size - crew.live,
+            limits.max_size + limits.surge - crew.processes,
+            at_once - crew.starting,
+        ),
+    )
+
+
+def pause(failures: int, chance: float) -> float:
+    """Return the seconds until the next attempt to start, after so many failures in a row.
+
+    Args:
+        failures: At least 1.
+        chance: In [0, 1): shortens the pause by up to a fifth, so that pools do not try in step.
+    """
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
+    return longest * (1.0 - JITTER * chance)
+
+
+def put_off(late: float, *, fired: int, heard: bool) -> float | None:
+    """Decide what a deadline does that fires.
+
+    A blocked event loop must not make a healthy worker look dead: its answer may lie unread in the kernel. So a
+    deadline never acts when it first fires, nor while it is late, nor while the worker is being heard.
+
+    Args:
+        late: Seconds since it was due.
+        fired: How many times it fired before.
+        heard: True when bytes have come since it last fired.
+
+    Returns:
+        Seconds to wait before the next look, or None: act now.
+    """
+    if fired == 0 or late > LATE or (heard and fired < MOST_PUT_OFFS):
+        return max(late, SHORTEST_PUT_OFF)
+    return None
+
+
+def earliest(*times: float | None) -> float | None:
+    """Return the least of the times that are not None."""
+    least = min((time for time in times if time is not None), default=math.inf)
+    return None if least == math.inf else least

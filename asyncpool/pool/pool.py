@@ -1,0 +1,327 @@
+"""Pool: the application's side, and the story of one call from its caller's view."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType, TracebackType
+from typing import Any, Literal, TypeVar
+
+import anyio
+
+from asyncpool.errors import PoolClosed, PoolError
+from asyncpool.pool.call import INHERIT, Inherit
+from asyncpool.pool.caller import Caller, Options
+from asyncpool.pool.calls import Calls, D
+from asyncpool.pool.config import configure, seconds_or_none
+from asyncpool.pool.events import Event
+from asyncpool.pool.inspection import snapshot, worker_infos
+from asyncpool.pool.lease import Acquisition, Lease
+from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
+from asyncpool.pool.supervisor import Supervisor
+from asyncpool.protocol import payload
+
+T = TypeVar("T")
+
+
+class Life(enum.Enum):
+    """Where a pool is in its life."""
+
+    NEW = "it is not started yet: use `async with pool:` or `await pool.start()`"
+    OPEN = "it is open"
+    CLOSING = "it is closing"
+    CLOSED = "it is closed; make a new one"
+    FORKED = "it belongs to the process that this one was forked from; make a new one here"
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class Pool(Calls[Any]):
+    """A pool of warm worker processes for one event loop.
+
+    ``async with Pool("kittens") as pool:`` starts it and, at the end of the block, closes it: after a normal end with
+    ten seconds for what still runs, after an exception at once.
+
+    Args:
+        modules: Modules, or names of modules, that each worker imports before it is ready; their ``@command``
+            functions can be called by name.
+        program: Instead of Python workers: program and arguments of anything that speaks the wire protocol.
+        executable: Python of the workers. Default: this one's.
+        min_size: Workers that are always there.
+        max_size: Workers that take calls at most. Default: the processors that this process may use, by its affinity
+            and its control groups' quotas, or *min_size* where that is more.
+        surge: Processes beyond *max_size* while an old worker ends and its successor starts.
+        idle_timeout: Seconds; a worker beyond *min_size* that is idle for so long is retired. None: never.
+        max_waiting: Calls beyond those that free and startable workers can take; one more raises PoolFull.
+        acquire_timeout: Seconds that a call may wait for a worker. None: as long as it takes.
+        timeout: Seconds that a command may run, counted from its dispatch, unless command or call say otherwise.
+        cancel_grace: Seconds, plus one, for which a cancelled call waits at most until its worker is gone.
+        start_timeout: Seconds from a worker's spawn until it is ready.
+        health_interval: Seconds; a worker idle for so long is pinged. None: never.
+        health_timeout: Seconds for the answer to a ping; without one the worker is killed and replaced.
+        check_on_acquire: Ping each idle worker before it is used.
+        max_message: Bytes of one call or one result, at most.
+        registered_only: Refuse functions that are not marked with ``@command``.
+        env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
+        cwd: Working directory of the workers. Default: this one's.
+        stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
+            process's, "log" to the logger ``asyncpool.worker``, "discard" only keeps its end for crash reports.
+        on_event: Called with each Event; what it raises is logged.
+        name: Names the pool in its repr, its events and its logs.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of its range, or two contradict each other.
+    """
+
+    def __init__(
+        self,
+        *modules: str | ModuleType,
+        program: Sequence[str] | None = None,
+        executable: str | None = None,
+        min_size: int = 1,
+        max_size: int | None = None,
+        surge: int = 1,
+        idle_timeout: float | None = 120.0,
+        max_waiting: int | None = None,
+        acquire_timeout: float | None = None,
+        timeout: float | None = None,
+        cancel_grace: float = 1.0,
+        start_timeout: float = 30.0,
+        health_interval: float | None = 30.0,
+        health_timeout: float = 5.0,
+        check_on_acquire: bool = False,
+        max_message: int = 128 * 2**20,
+        registered_only: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        stderr: Literal["forward", "log", "discard"] = "forward",
+        on_event: Callable[[Event], None] | None = None,
+        name: str = "pool",
+    ) -> None:
+        self._config = configure(
+            modules,
+            program=program,
+            executable=executable,
+            min_size=min_size,
+            max_size=max_size,
+            surge=surge,
+            idle_timeout=idle_timeout,
+            max_waiting=max_waiting,
+            acquire_timeout=acquire_timeout,
+            timeout=timeout,
+            cancel_grace=cancel_grace,
+            start_timeout=start_timeout,
+            health_interval=health_interval,
+            health_timeout=health_timeout,
+            check_on_acquire=check_on_acquire,
+            max_message=max_message,
+            registered_only=registered_only,
+            env=env,
+            cwd=cwd,
+            stderr=stderr,
+            on_event=on_event,
+            name=name,
+        )
+        self._life = Life.NEW
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._supervisor: Supervisor | None = None
+        self._counters = Counters()
+        self._caller = Caller(self._config, self._counters, self._running)
+        self._defaults = Options(INHERIT, self._config.acquire_timeout, None)
+        self._closing: asyncio.Task[None] | None = None
+        self._hurry: asyncio.Future[None] | None = None
+        _pools.add(self)
+
+    def __repr__(self) -> str:
+        nothing = "0 idle, 0 busy, 0 starting, 0 waiting"
+        summary = nothing if self._supervisor is None else self._supervisor.summary()
+        life = "" if self._life is Life.OPEN else f", {self._life.name.lower()}"
+        return f"<Pool {self._config.name!r} {summary}{life}>"
+
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start ``min_size`` workers and return when they are ready.
+
+        Raises:
+            WorkerStartError: A worker could not start; everything is torn down again.
+            PoolError: It was started before.
+        """
+        if self._life is not Life.NEW:
+            raise PoolError(f"{self!r} cannot be started: {self._life.value}")
+        self._loop = asyncio.get_running_loop()
+        self._life = Life.OPEN
+        self._supervisor = Supervisor(self._config, self._counters, self._torn_down)
+        try:
+            await self._supervisor.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose(0)
+            raise
+
+    async def aclose(self, grace: float = 10.0) -> None:
+        """Close the pool: refuse new calls, serve the accepted ones until *grace* is over, then end all workers.
+
+        Calls that are left then get PoolClosed. When this returns, no process, task or descriptor of the pool is left;
+        the workers' own children went with them, unless they had left their process group. May be called again, also
+        while it closes: the shortest grace counts.
+
+        Args:
+            grace: Seconds. 0: at once.
+        """
+        if self._life in (Life.NEW, Life.FORKED):
+            self._life = Life.CLOSED if self._life is Life.NEW else self._life
+            return
+        if self._supervisor is None or self._loop is None or (self._closing is None and self._life is Life.CLOSED):
+            return
+        if asyncio.get_running_loop() is not self._loop:
+            raise PoolError(f"{self!r} can only be closed from the event loop that started it")
+        if self._closing is None or self._hurry is None:
+            self._life = Life.CLOSING
+            self._hurry = self._loop.create_future()
+            self._closing = self._loop.create_task(self._supervisor.stop(self._hurry), name=f"closing {self!r}")
+        hurrying = self._loop.call_later(max(0.0, grace), self._make_haste)
+        try:
+            await asyncio.wait([self._closing])
+        except asyncio.CancelledError:
+            self._make_haste()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._closing])
+            raise
+        finally:
+            hurrying.cancel()
+            if self._closing.done():
+                self._life = Life.CLOSED
+
+    async def __aenter__(self) -> Pool:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.aclose()
+        else:
+            await self.aclose(0)
+
+    def _make_haste(self) -> None:
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+
+    def _torn_down(self) -> None:
+        """The event loop ended without ``aclose``: the workers go, and whoever reads warnings learns of it."""
+        if self._life is Life.OPEN:
+            warnings.warn(
+                f"{self!r} was not closed before its event loop ended: use `async with`, or `await pool.aclose()`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+        self._life = Life.CLOSED
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def options(
+        self,
+        *,
+        timeout: float | Inherit | None = INHERIT,
+        acquire_timeout: float | Inherit | None = INHERIT,
+        returns: type[T] | None = None,
+    ) -> CallOptions[T]:
+        """Return a view of the pool for calls with these options.
+
+        Args:
+            timeout: Seconds that the command may run, from its dispatch. None: no limit. Not given: the command's
+                own, else the pool's.
+            acquire_timeout: Seconds that the call may wait for a worker. None: no limit. Not given: the pool's.
+            returns: Type to decode the result into. Not given: the return annotation of the command, where it is
+                given as a function.
+
+        Raises:
+            TypeError: *returns* is a type that cannot travel, or a time is not a number.
+            ValueError: A time is not above 0.
+        """
+        if not isinstance(timeout, Inherit):
+            timeout = seconds_or_none("timeout", timeout)
+        if isinstance(acquire_timeout, Inherit):
+            acquire_timeout = self._config.acquire_timeout
+        else:
+            acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
+        decoder = None if returns is None else payload.decoder(returns)
+        return CallOptions(self._caller, Options(timeout, acquire_timeout, decoder))
+
+    def acquire(self) -> Acquisition:
+        """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
+
+        Leaving the block with a call still running kills that worker. Waits in the same queue as calls do.
+
+        Raises:
+            PoolFull, AcquireTimeout, WorkerStartError, PoolClosed: As ``run`` does, when it is awaited.
+            PoolError: The task that asks holds all workers already and would wait for ever.
+        """
+        return Acquisition(self._caller, self._defaults.acquire_timeout)
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease back.
+
+        Raises:
+            PoolError: It was given back before, or is another pool's.
+        """
+        self._caller.release(lease)
+
+    # --- numbers -----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """Return a consistent, immutable snapshot of the pool's numbers."""
+        return snapshot(self._supervisor, self._counters)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return what is known of each worker process, the oldest first."""
+        return [] if self._supervisor is None else worker_infos(self._supervisor)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self._caller.run(command, args, kwargs, self._defaults)
+
+    def _running(self) -> Supervisor:
+        """Return the supervisor, if calls can be made here and now."""
+        if self._life is not Life.OPEN or self._supervisor is None:
+            raise PoolClosed(f"{self!r} takes no calls: {self._life.value}")
+        if asyncio.get_running_loop() is not self._loop:
+            raise PoolError(
+                f"{self!r} belongs to another event loop: a pool serves the loop that started it; "
+                "make one pool per loop, or hand the call over with asyncio.run_coroutine_threadsafe"
+            )
+        return self._supervisor
+
+
+class CallOptions(Calls[D]):
+    """A view of a pool whose calls have options; made by ``Pool.options``."""
+
+    def __init__(self, caller: Caller, options: Options) -> None:
+        self._caller = caller
+        self._options = options
+
+    def acquire(self) -> Acquisition:
+        """Lease a worker, as ``Pool.acquire`` does, within this view's ``acquire_timeout``."""
+        return Acquisition(self._caller, self._options.acquire_timeout)
+
+    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self._caller.run(command, args, kwargs, self._options)
+
+
+def _forked() -> None:
+    """In a forked child: the pools and their workers are the parent's."""
+    for pool in list(_pools):
+        pool._life = Life.FORKED
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,147 @@
+"""Numbers about a pool: counted as things happen, handed out as immutable snapshots."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal[
+    "ok",  # the command returned
+    "failed",  # the command raised, or was refused at the worker's edge
+    "cancelled",  # the caller was cancelled
+    "timed_out",  # CommandTimeout
+    "acquire_timed_out",  # AcquireTimeout
+    "crashed",  # WorkerCrashed or ProtocolError
+    "not_started",  # WorkerStartError: no worker could be started
+    "rejected",  # PoolFull
+    "closed",  # PoolClosed, for a call that the pool had accepted
+]
+Cause = Literal[
+    "retired",  # idle for long
+    "crashed",  # ended by itself
+    "cancelled",  # stopped with a call whose caller was cancelled
+    "timed_out",  # stopped with a call that ran too long
+    "released",  # stopped with a call of a lease that was given back
+    "protocol",  # sent something else than frames
+    "unhealthy",  # did not answer a ping
+    "start_failed",  # never became ready
+    "closed",  # ended with the pool
+]
+State = Literal["starting", "idle", "busy", "retiring"]
+
+BOUNDS = tuple(1e-5 * 4.0**power for power in range(13))  # seconds: 10 us, 40 us, ... 168 s
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations by size.
+
+    Attributes:
+        bounds: Upper bounds of all buckets but the last, in seconds.
+        counts: Number of durations in each bucket; one more than bounds.
+        total: Sum of all durations, in seconds.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    @property
+    def count(self) -> int:
+        """Number of durations."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """A consistent snapshot of a pool.
+
+    Attributes:
+        starting: Workers that are not ready yet.
+        idle: Workers that hold no call and no lease.
+        busy: Workers that hold one.
+        retiring: Workers that are ending, until their process is reaped.
+        waiting: Calls and leases that wait for a worker.
+        running: Calls that a worker has now.
+        submitted: Calls that were accepted or rejected so far.
+        outcomes: Finished calls by outcome; they add up to submitted - waiting calls - running.
+        attempts: Times that a call was handed to a worker; a call that was moved counts again.
+        spawned: Workers that were started or tried to.
+        exited: Workers that ended, by cause; they add up to spawned - starting - idle - busy - retiring.
+        wait_time: From a call's submission to its dispatch.
+        run_time: From a call's dispatch to its reply.
+    """
+
+    starting: int
+    idle: int
+    busy: int
+    retiring: int
+    waiting: int
+    running: int
+    submitted: int
+    outcomes: dict[Outcome, int]
+    attempts: int
+    spawned: int
+    exited: dict[Cause, int]
+    wait_time: Histogram
+    run_time: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker, as it is now.
+
+    Attributes:
+        id: Number of the worker in its pool; never reused.
+        pid: Process id, None before it is spawned.
+        slot: Number of its place, from 0; taken over by its successor.
+        state: "starting", "idle", "busy" or "retiring".
+        calls: Calls that it was handed so far.
+        age: Seconds since it was spawned.
+        rss: Resident memory in bytes, None when it cannot be read.
+        command: What it runs now, None when it runs nothing.
+        language: What it is written in, as it says itself; empty until it is ready.
+    """
+
+    id: int
+    pid: int | None
+    slot: int
+    state: State
+    calls: int
+    age: float
+    rss: int | None
+    command: str | None
+    language: str
+
+
+class Durations:
+    """Counts durations into buckets."""
+
+    __slots__ = ("_counts", "_total")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._total += seconds
+
+    def snapshot(self) -> Histogram:
+        """Return what was counted."""
+        return Histogram(BOUNDS, tuple(self._counts), self._total)
+
+
+class Counters:
+    """What a pool counts."""
+
+    def __init__(self) -> None:
+        self.submitted = 0
+        self.attempts = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        self.exited: Counter[Cause] = Counter()
+        self.wait_time = Durations()
+        self.run_time = Durations()

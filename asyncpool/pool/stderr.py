@@ -1,0 +1,96 @@
+"""What a worker writes to stderr: always drained, so that it never blocks; its end is kept for crash reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Literal
+
+Mode = Literal["forward", "log", "discard"]
+
+KEPT = 8 * 1024  # bytes of the end
+CHUNK = 64 * 1024  # bytes a pass of the event loop: one flood must not hold up the others
+
+logger = logging.getLogger("asyncpool.worker")
+
+
+class Stderr:
+    """The parent's end of one worker's stderr.
+
+    Args:
+        loop: The pool's loop.
+        mode: "forward" writes whole lines to sys.stderr, "log" logs them at level INFO, "discard" only keeps the end.
+        label: Names the worker in log records.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, mode: Mode, label: str) -> None:
+        self._loop = loop
+        self._mode = mode
+        self._label = label
+        self._kept = bytearray()
+        self._line = bytearray()  # what came after the last newline
+        self._reads, self.child_end = os.pipe()
+        os.set_blocking(self._reads, False)
+        loop.add_reader(self._reads, self._read)
+
+    def close_child_end(self) -> None:
+        """Close the end that the child has inherited by now. Idempotent."""
+        if self.child_end >= 0:
+            os.close(self.child_end)
+            self.child_end = -1
+
+    def close(self) -> None:
+        """Take in what still lies in the pipe, and close it. Idempotent."""
+        self.close_child_end()
+        if self._reads < 0:
+            return
+        while self._read():
+            pass
+        self._loop.remove_reader(self._reads)
+        os.close(self._reads)
+        self._reads = -1
+        if self._line:
+            self._emit(bytes(self._line))
+
+    def tail(self) -> str:
+        """Return the end of what was written, at most 8 KiB."""
+        return self._kept.decode(errors="replace")
+
+    def _read(self) -> bool:
+        """Take in one chunk; False when there is no more for now."""
+        try:
+            data = os.read(self._reads, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._reads)
+            return False
+        self._kept += data[-KEPT:]
+        del self._kept[:-KEPT]
+        if self._mode != "discard":
+            self._pass_on(data)
+        return True
+
+    def _pass_on(self, data: bytes) -> None:
+        self._line += data
+        end = self._line.rfind(b"\n") + 1
+        if end == 0 and len(self._line) >= CHUNK:
+            end = len(self._line)  # a line without end is passed on as it is
+        if end:
+            lines = bytes(self._line[:end])
+            del self._line[:end]
+            self._emit(lines)
+
+    def _emit(self, lines: bytes) -> None:
+        text = lines.decode(errors="replace")
+        if self._mode == "log":
+            for line in text.splitlines():
+                logger.info("%s: %s", self._label, line, extra={"asyncpool_worker": self._label})
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (AttributeError, ValueError, OSError):
+            pass  # the application closed its stderr; the end is still kept

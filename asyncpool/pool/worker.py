@@ -1,0 +1,441 @@
+"""One child as asyncio sees it: spawn, greet, send, receive, stop, and know for certain how it ended.
+
+Law 1: TRANSITIONS is the whole of its state; what is not in it raises.
+Law 2: the end has one entry, ``_end``, whichever sign of it comes first: end of stream, process exit, a kill.
+Law 3: what the worker wrote before it died counts: it is read before any call is given up.
+Law 4: a call that was the last frame sent, and that the worker has not read or not wholly been sent, never started.
+       Any frame sent after it destroys the proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, TypeVar
+
+import anyio
+from msgspec import Raw
+
+from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
+from asyncpool.pool.call import MOST_MOVES, Call, Reply
+from asyncpool.pool.child import Child
+from asyncpool.pool.config import Config
+from asyncpool.pool.connection import Connection, pair
+from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.stats import Cause
+from asyncpool.pool.stderr import Stderr
+from asyncpool.protocol import messages, wire
+from asyncpool.protocol.messages import Failure, Ping, Pong, Ready, Result, Stop, Update
+
+EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
+STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
+EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
+SHOWN_STDERR = 2000  # characters of stderr within an error's message
+
+
+E = TypeVar("E", bound=WorkerError)
+
+
+class State(Enum):
+    """Where a worker is in its life."""
+
+    SPAWNING = "spawning"
+    GREETING = "greeting"  # Hello was sent
+    READY = "ready"
+    STOPPING = "stopping"  # Stop was sent
+    ENDING = "ending"  # killed, disconnected or exited
+    GONE = "gone"  # reaped, and all descriptors closed
+
+
+class Sign(Enum):
+    """What moves it on."""
+
+    SPAWNED = "spawned"
+    READY = "ready"
+    STOP = "stop"
+    END = "end"
+    REAPED = "reaped"
+
+
+TRANSITIONS: dict[tuple[State, Sign], State] = {
+    (State.SPAWNING, Sign.SPAWNED): State.GREETING,
+    (State.SPAWNING, Sign.END): State.ENDING,
+    (State.GREETING, Sign.READY): State.READY,
+    (State.GREETING, Sign.END): State.ENDING,
+    (State.READY, Sign.STOP): State.STOPPING,
+    (State.READY, Sign.END): State.ENDING,
+    (State.STOPPING, Sign.END): State.ENDING,
+    (State.ENDING, Sign.REAPED): State.GONE,
+}
+
+
+class Owner(Protocol):
+    """Whom a worker tells."""
+
+    def spawned(self, worker: Worker) -> None:
+        """Its process is there."""
+
+    def ready(self, worker: Worker, ready: Ready) -> None:
+        """It takes calls."""
+
+    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]]) -> None:
+        """A chunk was parsed whole, with these replies in it."""
+
+    def checked(self, worker: Worker) -> None:
+        """It answered a ping."""
+
+    def lost(self, worker: Worker, moved: Call | None) -> None:
+        """It takes no more calls. *moved* provably never started, and is the owner's again."""
+
+    def given_up(self, call: Call, error: Exception) -> None:
+        """A call ended with its worker."""
+
+    def gone(self, worker: Worker, failure: WorkerStartError | None) -> None:
+        """Its process is reaped. *failure*: it never became ready."""
+
+    def torn_down(self) -> None:
+        """The event loop is ending."""
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        number: Its id in the pool.
+        slot: Number of its place.
+        config: The pool's settings.
+        owner: Whom to tell.
+    """
+
+    def __init__(self, number: int, slot: int, config: Config, owner: Owner) -> None:
+        self.number = number
+        self.slot = slot
+        self.state = State.SPAWNING
+        self.calls: dict[int, Call] = {}
+        self.handed = 0  # calls so far
+        self.language = ""
+        self.cause: Cause = "crashed"
+        self.reason: str | None = None  # why the pool ended it, in words
+        self.exit_code: int | None = None
+        self._config = config
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self.born = self._loop.time()
+        self._was_ready = False
+        self._child: Child | None = None
+        self._stderr: Stderr | None = None
+        self._connection = Connection(self, self._loop.time)
+        self._problem: str | None = None  # how it broke the protocol
+        self._last: Call | None = None  # the call that was the last frame sent
+        self._nonce = 0
+        self._timer: Deadline | None = None  # of its start, a ping or its stop; never two of them at a time
+        self._bounds: list[asyncio.TimerHandle] = []  # of its end
+
+    @property
+    def takes_calls(self) -> bool:
+        """True from Ready until the first sign of its end."""
+        return self.state is State.READY
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None before it is spawned."""
+        return None if self._child is None else self._child.pid
+
+    # --- its life ----------------------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Spawn, serve, and be reaped: returns when nothing of the worker is left."""
+        try:
+            ours = self._spawn()
+            await self._connection.open(ours)
+            self._greet()
+            assert self._child is not None
+            self.exit_code = await self._child.wait()
+        except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
+            if self._child is not None:
+                self._child.close()
+            raise
+        except asyncio.CancelledError:  # only asyncio.run cancels this task, when it ends without aclose()
+            self._owner.torn_down()
+            await self._bury()
+            raise
+        except Exception as error:  # no such program, no descriptor left, a bad environment, ...
+            self._end("start_failed", f"could not be spawned: {error}")
+        await self._bury()
+
+    def _spawn(self) -> socket.socket:
+        """Start the process and return the parent's end of the connection to it."""
+        config = self._config
+        self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
+        ours, theirs = pair()
+        try:
+            self._child = Child(
+                config.argv(), stdio=theirs.fileno(), stderr=self._stderr.child_end, env=config.env, cwd=config.cwd
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            self._stderr.close_child_end()
+        self._owner.spawned(self)
+        return ours
+
+    def _greet(self) -> None:
+        if self.state is not State.SPAWNING:
+            return  # it was killed meanwhile
+        self._move(Sign.SPAWNED)
+        config = self._config
+        hello = messages.Hello(
+            [wire.VERSION],
+            config.max_message,
+            1,
+            list(config.modules),
+            config.sys_path(),
+            self.slot,
+            registered_only=config.registered_only,
+        )
+        self._connection.send(wire.frame(messages.encode(hello)))
+        limit = config.start_timeout
+        self._wait_for(limit, "start_failed", f"was not ready within {limit:g} s (start_timeout)")
+
+    async def _bury(self) -> None:
+        """Make sure that process, group and descriptors are gone, then give every call that is left its outcome."""
+        with anyio.CancelScope(shield=True):
+            if self._child is not None:
+                if self.exit_code is None:
+                    self._child.kill()
+                    with anyio.move_on_after(5 * EXIT_BOUND):
+                        self.exit_code = await self._child.wait()
+                self._end("crashed", None)
+                self._child.close()
+            else:
+                self._end("closed", "was not spawned")
+            self._cancel_timers()
+            await self._connection.aclose()
+        if self._stderr is not None:
+            self._stderr.close()
+        self._move(Sign.REAPED)
+        self._give_up_calls()
+        self._owner.gone(self, None if self._was_ready else self._start_error())
+
+    # --- what the owner asks -----------------------------------------------------------------------------------------
+
+    def send(self, call: Call, timeout: float | None) -> None:
+        """Hand over a call that may run for *timeout* seconds from now."""
+        call.worker = self
+        self.calls[call.id] = call
+        self.handed += 1
+        self._last = call
+        message = messages.Call(call.id, call.command, Raw(call.args), Raw(call.kwargs), timeout)
+        self._connection.send(wire.frame(messages.encode(message)))
+        if timeout is not None:
+            call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; without one the worker is killed."""
+        self._nonce += 1
+        self._tell(Ping(self._nonce))
+        limit = self._config.health_timeout
+        self._wait_for(limit, "unhealthy", f"did not answer a ping within {limit:g} s (health_timeout)")
+
+    def stop(self, cause: Cause) -> None:
+        """Ask it to end; without heed it is killed."""
+        if self.state is not State.READY:
+            self.kill("closed", "was stopped before it was ready")
+            return
+        self._move(Sign.STOP)
+        self.cause, self.reason = cause, "was asked to end"
+        self._tell(Stop())
+        self._wait_for(STOP_GRACE, cause, f"did not end within {STOP_GRACE:g} s of being asked to")
+
+    def kill(self, cause: Cause, reason: str) -> None:
+        """Kill the process and its group, now. Its calls are given up once it is gone, or after a second."""
+        if self._child is not None:
+            self._child.kill()
+        self._end(cause, reason, proof=False)
+
+    # --- what the connection tells -----------------------------------------------------------------------------------
+
+    def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
+        """Take in a chunk that was parsed whole. Only then may the next call be assigned."""
+        replies: list[tuple[Call, Reply]] = []
+        then: list[Callable[[], None]] = []
+        problem = None if error is None else str(error)
+        for message in found:
+            wrong = self._take(message, replies, then)
+            if wrong is not None:
+                problem = wrong
+                break
+        if problem is not None:
+            self._problem = problem
+            self.kill("protocol", f"broke the protocol: it sent {problem}")
+        if replies:
+            self._owner.replied(self, replies)
+        for act in then:
+            act()
+
+    def _take(
+        self, message: messages.ToParent, replies: list[tuple[Call, Reply]], then: list[Callable[[], None]]
+    ) -> str | None:
+        """Sort one message; returns what is wrong with it."""
+        if isinstance(message, (Result, Failure)):
+            call = self.calls.pop(message.id, None)
+            if call is None:
+                return f"a reply to call {message.id}, which it does not have"
+            replies.append((call, message))
+        elif isinstance(message, Ready):
+            if self._was_ready or then:
+                return "Ready for a second time"
+            if message.version != wire.VERSION:
+                return f"Ready for version {message.version} of the protocol, of which it was not asked"
+            then.append(lambda: self._become_ready(message))
+        elif isinstance(message, Pong):
+            if message.nonce != self._nonce:
+                return f"an answer to ping {message.nonce}, which was not sent"
+            then.append(self._pass_check)
+        elif isinstance(message, Update) and message.id not in self.calls:
+            return f"an update of call {message.id}, which it does not have"
+        return None
+
+    def disconnected(self) -> None:
+        """The stream has ended: so will the process, by itself or with help."""
+        if self.state in (State.ENDING, State.GONE):
+            return
+        self._end("crashed", None)
+        lived_on = "closed its end of the connection and lived on"
+        self._bounds.append(self._loop.call_later(EXIT_GRACE, lambda: self.kill("crashed", lived_on)))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _become_ready(self, ready: Ready) -> None:
+        if self.state is not State.GREETING:
+            return
+        self._move(Sign.READY)
+        self._was_ready = True
+        self._cancel_timers()
+        self._connection.set_limit(self._config.max_message)
+        self.language = ready.language
+        self._owner.ready(self, ready)
+
+    def _pass_check(self) -> None:
+        if self.state is State.READY:
+            self._cancel_timers()
+            self._owner.checked(self)
+
+    def _end(self, cause: Cause, reason: str | None, *, proof: bool = True) -> None:
+        """Begin the end, whatever has brought it. With *proof*, look for what shows that a call never started."""
+        if self.state in (State.ENDING, State.GONE):
+            self.reason = self.reason or reason
+            return
+        if self.state is not State.STOPPING:
+            self.cause = cause if self._was_ready or cause == "closed" else "start_failed"
+        self.reason = reason or self.reason
+        self._move(Sign.END)
+        self._cancel_timers()
+        moved = None
+        if proof:
+            self._connection.drain()
+            moved = self._unstarted()
+        self._bounds.append(self._loop.call_later(EXIT_BOUND, self._give_up_calls))
+        if self._was_ready:
+            self._owner.lost(self, moved)
+
+    def _unstarted(self) -> Call | None:
+        """Return the call that provably never started (law 4), if it may go elsewhere; it is not this worker's then."""
+        call = self._last
+        if call is None or call.id not in self.calls or not (self._connection.unread or self._connection.unsent):
+            return None
+        if call.lease is not None or call.abandoned or call.verdict is not None or call.moves >= MOST_MOVES:
+            call.provably_unstarted = True
+            return None
+        del self.calls[call.id]
+        call.worker = None
+        call.moves += 1
+        call.cancel_deadline()
+        return call
+
+    def _time_out(self, call: Call, timeout: float) -> None:
+        text = f"{call.title} ran longer than its timeout of {timeout:g} s and was stopped (worker {self._names()})"
+        call.verdict = CommandTimeout(text)
+        self.kill("timed_out", f"was stopped because {call.title} ran longer than its timeout of {timeout:g} s")
+
+    def _give_up_calls(self) -> None:
+        for call in list(self.calls.values()):
+            del self.calls[call.id]
+            self._owner.given_up(call, call.verdict or self._crash(call))
+
+    def _crash(self, call: Call) -> WorkerError:
+        """Return what a call raises whose worker ended under it."""
+        started = not call.provably_unstarted
+        ran = f"while it ran {call.title}" if started else f"before it started {call.title}"
+        kind = WorkerCrashed if self._problem is None else ProtocolError
+        return self._error(kind, f"{self._how()} {ran}", started=started)
+
+    def _start_error(self) -> WorkerStartError:
+        return self._error(WorkerStartError, f"{self._how()} before it was ready")
+
+    def _error(self, kind: type[E], what: str, *, started: bool = False) -> E:
+        stderr = "" if self._stderr is None else self._stderr.tail()
+        shown = stderr.strip()[-SHOWN_STDERR:]
+        code = self.exit_code
+        return kind(
+            f"{what}. The end of its stderr:\n{shown}" if shown else what,
+            pid=self.pid,
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            stderr=stderr,
+            reason=self.reason,
+            started=started,
+        )
+
+    def _how(self) -> str:
+        """Say how the worker ended."""
+        if self.reason is not None:
+            how = self.reason
+        elif self.exit_code is None:
+            how = "ended, nobody knows how"
+        elif self.exit_code >= 0:
+            how = f"exited with code {self.exit_code}"
+        else:
+            how = f"was killed by {_signal_name(-self.exit_code)}"
+            if self.exit_code == -signal.SIGKILL:
+                how += " (not by this pool: perhaps by the OOM killer)"
+        return f"worker {self._names()} {how}"
+
+    def _names(self) -> str:
+        return f"{self.number} (pid {self.pid})" if self.pid is not None else str(self.number)
+
+    def _heard(self) -> float:
+        return self._connection.heard
+
+    def _tell(self, message: messages.ToWorker) -> None:
+        self._last = None  # law 4
+        self._connection.send(wire.frame(messages.encode(message)))
+
+    def _wait_for(self, seconds: float, cause: Cause, reason: str) -> None:
+        self._timer = Deadline(self._loop, seconds, lambda: self.kill(cause, reason), self._heard)
+
+    def _cancel_timers(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for handle in self._bounds:
+            handle.cancel()
+        self._bounds.clear()
+
+    def _move(self, sign: Sign) -> None:
+        try:
+            self.state = TRANSITIONS[self.state, sign]
+        except KeyError:
+            raise RuntimeError(f"worker {self.number} is {self.state.value} and cannot take {sign.value}") from None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

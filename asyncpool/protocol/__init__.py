@@ -1,0 +1,1 @@
+"""What both sides share: frames, messages, values. No I/O and no clock in here."""

@@ -1,0 +1,140 @@
+"""The typed edge: a command's annotations as decoders.
+
+Arguments are decoded in the worker before any code of the user's runs, the result in the caller.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from asyncpool.protocol import payload
+
+_raw_list = msgspec.msgpack.Decoder(list[Raw]).decode
+_raw_map = msgspec.msgpack.Decoder(dict[str, Raw]).decode
+
+
+class Mismatch(Exception):
+    """Arguments do not fit; names the command and the argument."""
+
+
+class Signature:
+    """Decodes the arguments of one function.
+
+    Args:
+        function: Any callable.
+        strict: True raises where an annotation cannot be resolved or decoded; False takes it as Any.
+        typed: False takes every annotation as Any.
+
+    Raises:
+        TypeError: Under *strict*: names the parameter whose annotation cannot be used, and why.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, strict: bool, typed: bool = True) -> None:
+        self._name = getattr(function, "__qualname__", repr(function))
+        self._positional: list[tuple[str, payload.Decodes]] = []
+        self._named: dict[str, payload.Decodes] = {}
+        self._rest: tuple[str, payload.Decodes] | None = None  # *args
+        self._named_rest: payload.Decodes | None = None  # **kwargs
+        self._required = 0  # positional arguments that must be there when nothing is named
+        self._simple = True  # no parameter must be named
+        try:
+            self._signature: inspect.Signature | None = inspect.signature(function)
+        except (ValueError, TypeError):  # some built-ins have none: whatever comes is handed over
+            self._signature = None
+            self._rest, self._named_rest = ("argument", payload.UNTYPED), payload.UNTYPED
+            return
+        for parameter in self._signature.parameters.values():
+            self._add(parameter, _decoder(function, parameter, strict) if typed else payload.UNTYPED)
+
+    def _add(self, parameter: inspect.Parameter, decoder: payload.Decodes) -> None:
+        kind, name, required = parameter.kind, parameter.name, parameter.default is parameter.empty
+        if kind is parameter.VAR_POSITIONAL:
+            self._rest = (name, decoder)
+        elif kind is parameter.VAR_KEYWORD:
+            self._named_rest = decoder
+        else:
+            if kind is not parameter.KEYWORD_ONLY:
+                self._positional.append((name, decoder))
+                self._required += required
+            elif required:
+                self._simple = False
+            if kind is not parameter.POSITIONAL_ONLY:
+                self._named[name] = decoder
+
+    def decode(self, args: Raw, kwargs: Raw) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments as values.
+
+        Raises:
+            Mismatch: They do not fit the signature or an annotation.
+        """
+        given = _raw_list(args)
+        named = _raw_map(kwargs)
+        if named or not self._simple or not self._required <= len(given) <= len(self._positional):
+            self._bind(given, named)
+        values = [
+            self._value(name, decoder, raw) for (name, decoder), raw in zip(self._positional, given, strict=False)
+        ]
+        if self._rest is not None and len(given) > len(values):
+            name, decoder = self._rest
+            values += [self._value(name, decoder, raw) for raw in given[len(values) :]]
+        return values, {name: self._value(name, self._named_decoder(name), raw) for name, raw in named.items()}
+
+    def _bind(self, given: list[Raw], named: dict[str, Raw]) -> None:
+        """Let inspect judge whether the arguments fit, and say it in Python's own words."""
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(*given, **named)
+        except TypeError as error:
+            raise Mismatch(f"{self._name}(): {error}; its signature is {self._name}{self._signature}") from None
+
+    def _named_decoder(self, name: str) -> payload.Decodes:
+        return self._named.get(name) or self._named_rest or payload.UNTYPED
+
+    def _value(self, name: str, decoder: payload.Decodes, raw: Raw) -> Any:
+        try:
+            return decoder.decode(raw)
+        except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+            raise Mismatch(f"{self._name}(): argument {name!r}: {error}") from None
+
+
+def _decoder(function: Callable[..., Any], parameter: inspect.Parameter, strict: bool) -> payload.Decodes:
+    if parameter.annotation is parameter.empty:
+        return payload.UNTYPED
+    try:
+        return payload.decoder(resolve(function, parameter.annotation))
+    except Exception as error:  # resolving runs the annotation's own text
+        if not strict:
+            return payload.UNTYPED
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(
+            f"command {name}: parameter {parameter.name!r} is annotated {parameter.annotation!r}, which cannot "
+            f"be used: {error}. Annotate it with what MessagePack can carry, or mark the command with @command(typed=False)"
+        ) from None
+
+
+def resolve(function: Callable[..., Any], annotation: Any) -> Any:
+    """Return *annotation* of *function* with every string in it evaluated where the function was defined."""
+    inner = inspect.unwrap(function)
+    place = getattr(inner, "__globals__", None) or vars(sys.modules.get(inner.__module__, types))
+    holder: Any = types.SimpleNamespace(__annotations__={"it": annotation})
+    return typing.get_type_hints(holder, place, include_extras=True)["it"]
+
+
+def result_decoder(function: Callable[..., Any]) -> payload.Decodes:
+    """Return the decoder for what *function* returns, by its annotation; untyped where it has none that can be used."""
+    annotation = getattr(function, "__annotations__", {}).get("return", Any)
+    if isinstance(function, type) or annotation is Any:
+        return payload.UNTYPED
+    try:
+        return payload.decoder(resolve(function, annotation))
+    except Exception:  # resolving runs the annotation's own text; without it the value still arrives as plain built-ins
+        return payload.UNTYPED

@@ -1,0 +1,190 @@
+"""Every message, on one page, for both sides.
+
+A message is a MessagePack array: the kind, then the fields in the order in which they stand here.
+
+Law 1: fields are only ever appended, with a default; a receiver ignores elements that it does not know.
+Law 2: kinds from 64 up may be skipped by a receiver; an unknown kind below is an error.
+Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never reused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from asyncpool.protocol.wire import Buffer, FrameError, quote
+
+FIRST_SKIPPABLE_KIND = 64
+NOTHING = Raw(b"\xc0")  # nil
+
+
+class Message(Struct, array_like=True, tag_field="kind", gc=False):
+    """Base of all messages: shares the field that tells them apart."""
+
+
+# --- parent to worker: kinds 1 to 31 ---------------------------------------------------------------------------------
+
+
+class Hello(Message, tag=1):
+    """The first frame on every connection."""
+
+    versions: list[int]  # protocol versions that the parent speaks
+    max_message: int  # bytes of body and buffers, both directions
+    concurrency: int  # calls that the parent would send at a time
+    modules: list[str]  # to import before Ready
+    sys_path: list[str]
+    slot: int  # number of the worker's place in the pool, reused: 0, 1, ...
+    config: Raw = NOTHING  # for lifespans
+    registered_only: bool = False  # refuse functions that are not marked as commands
+
+
+class Call(Message, tag=2):
+    """Run a command. The worker starts nothing before the frame's last byte."""
+
+    id: int
+    command: str | tuple[str, str]  # a registered name, or (module, qualified name)
+    args: Raw  # array
+    kwargs: Raw  # map with string keys
+    deadline: float | None = None  # seconds that the command may run
+    credit: int = 0  # updates that may be sent; 0: nobody listens
+    meta: dict[str, str] = {}
+    buffers: list[int] = []  # lengths of the buffers behind the body
+
+
+class Cancel(Message, tag=3):
+    """Stop the call with this id; ignored when it is settled."""
+
+    id: int
+
+
+class Credit(Message, tag=4):
+    """*n* more updates may be sent for the call with this id; ignored when it is settled."""
+
+    id: int
+    n: int
+
+
+class Ping(Message, tag=5):
+    """Answer with a Pong of the same nonce."""
+
+    nonce: int
+
+
+class Stop(Message, tag=6):
+    """Finish what runs and exit with code 0, as at the end of input."""
+
+
+# --- worker to parent: kinds 32 to 63 --------------------------------------------------------------------------------
+
+
+class CommandInfo(Struct, array_like=True, gc=False):
+    """One command that a worker offers, with its defaults."""
+
+    name: str
+    module: str
+    qualname: str
+    timeout: float | None = None  # seconds
+
+
+class Ready(Message, tag=32):
+    """The answer to Hello: the worker takes calls from now on."""
+
+    version: int  # the one that the worker chose
+    pid: int
+    language: str
+    commands: list[CommandInfo]
+    capacity: int = 1  # calls that the worker can take at a time; the lesser of this and Hello's counts
+
+
+class Result(Message, tag=33):
+    """The command returned."""
+
+    id: int
+    value: Raw
+    buffers: list[int] = []
+
+
+class ErrorInfo(Struct, array_like=True, gc=False):
+    """An exception as plain data."""
+
+    origin: str  # "raised", "unknown_command", "argument" or "result": see asyncpool.errors
+    module: str
+    qualname: str
+    message: str
+    traceback: str = ""
+    args: Raw = NOTHING  # array, where all of them can travel
+    attributes: Raw = NOTHING  # map of the instance attributes that can travel
+
+
+class Failure(Message, tag=34):
+    """The command failed, or never ran."""
+
+    id: int
+    error: ErrorInfo
+
+
+class Update(Message, tag=35):
+    """Something that a running command wants its caller to know; costs one credit."""
+
+    id: int
+    value: Raw
+    buffers: list[int] = []
+
+
+class Pong(Message, tag=36):
+    """The answer to a Ping."""
+
+    nonce: int
+
+
+class Log(Message, tag=37):
+    """A record of the worker's logging."""
+
+    record: Raw  # map
+
+
+ToWorker = Hello | Call | Cancel | Credit | Ping | Stop
+ToParent = Ready | Result | Failure | Update | Pong | Log
+
+encode = msgspec.msgpack.Encoder().encode
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_to_parent: msgspec.msgpack.Decoder[ToParent] = msgspec.msgpack.Decoder(ToParent)
+_any_kind = msgspec.msgpack.Decoder(list[Raw])
+
+
+def decode_to_worker(body: Buffer) -> ToWorker | None:
+    """Return the parent's message, or None for one that may be skipped.
+
+    Raises:
+        FrameError: *body* is not a message.
+    """
+    try:
+        return _to_worker.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        _raise_unless_skippable(body, error)
+        return None
+
+
+def decode_to_parent(body: Buffer) -> ToParent | None:
+    """Return the worker's message, or None for one that may be skipped.
+
+    Raises:
+        FrameError: *body* is not a message.
+    """
+    try:
+        return _to_parent.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        _raise_unless_skippable(body, error)
+        return None
+
+
+def _raise_unless_skippable(body: Buffer, error: Exception) -> None:
+    kind: Any = None
+    try:
+        kind = msgspec.msgpack.decode(_any_kind.decode(body)[0])
+    except (msgspec.DecodeError, IndexError, RecursionError):
+        pass
+    if not isinstance(kind, int) or kind < FIRST_SKIPPABLE_KIND:
+        raise FrameError(f"not a message ({error}){quote(body)}") from None

@@ -1,0 +1,142 @@
+"""Bytes <-> frames.
+
+A frame is ``u32 LE total | u32 LE body | body | buffers`` with total = body + buffers.
+
+Law 1: *total* is checked against the limit before anything is allocated for it.
+Law 2: a frame comes out once its last byte is in, never before; frames come out in order.
+Law 3: nothing here does I/O. Whoever has bytes writes them into ``get_buffer()`` and says how many.
+"""
+
+from __future__ import annotations
+
+import struct
+
+HEADER = struct.Struct("<II")
+VERSION = 1
+GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
+RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are received straight into their own buffer
+QUOTED = 120  # bytes of a bad frame that an error shows
+
+Buffer = bytes | bytearray | memoryview
+
+
+class FrameError(Exception):
+    """What came is not a frame; says why and quotes it."""
+
+
+class Frame:
+    """One received frame: the body, and what follows it."""
+
+    __slots__ = ("body", "buffers")
+
+    def __init__(self, body: Buffer, buffers: Buffer) -> None:
+        self.body = body
+        self.buffers = buffers
+
+
+def frame(body: bytes) -> bytes:
+    """Return *body* as a whole frame without buffers."""
+    size = len(body)
+    return HEADER.pack(size, size) + body
+
+
+def check(total: int, body: int, limit: int, start: Buffer = b"") -> None:
+    """Check a frame's header.
+
+    Args:
+        total: Bytes of body and buffers.
+        body: Bytes of the body.
+        limit: The largest allowed total, in bytes.
+        start: What was received of the frame so far, for the error.
+
+    Raises:
+        FrameError: The lengths are impossible, or above *limit*.
+    """
+    if not 0 < body <= total:
+        raise FrameError(f"impossible lengths (total {total}, body {body}){quote(start)}")
+    if total > limit:
+        raise FrameError(f"a length of {total:,} bytes, above the limit of {limit:,}{quote(start)}")
+
+
+def quote(start: Buffer) -> str:
+    """Return ``": b'...'"`` with the first bytes of *start*, and a hint when they look like printed text."""
+    shown = bytes(start[:QUOTED])
+    if not shown:
+        return ""
+    printable = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in shown)
+    hint = " (did the program print to stdout?)" if printable > 0.9 * len(shown) else ""
+    return f": {shown!r}{hint}"
+
+
+class FrameReader:
+    """Turns received bytes, cut anywhere, into frames.
+
+    Args:
+        limit: The largest total that a frame may have, in bytes; may be changed between frames.
+    """
+
+    __slots__ = ("_end", "_large", "_large_body", "_large_end", "_ring", "_start", "_view", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._ring = bytearray(RING)
+        self._view = memoryview(self._ring)
+        self._start = self._end = 0  # what of the ring is received and not yet parsed
+        self._large: memoryview | None = None  # a frame too large for the ring: its body and buffers
+        self._large_body = self._large_end = 0
+
+    @property
+    def partial(self) -> bool:
+        """True while a frame is half received."""
+        return self._large is not None or self._end > self._start
+
+    def get_buffer(self) -> memoryview:
+        """Return where the next bytes go; never empty."""
+        if self._large is not None:
+            return self._large[self._large_end :]
+        return self._view[self._end :]
+
+    def received(self, count: int) -> list[Frame]:
+        """Take note of *count* new bytes in the buffer and return the frames that are now whole.
+
+        Raises:
+            FrameError: The bytes are not a frame. The reader is of no use afterwards.
+        """
+        if self._large is not None:
+            self._large_end += count
+            return self._finish_large()
+        self._end += count
+        frames: list[Frame] = []
+        while self._end - self._start >= HEADER.size:
+            total, body = HEADER.unpack_from(self._ring, self._start)
+            check(total, body, self.limit, self._view[self._start : self._end])
+            first = self._start + HEADER.size
+            if self._end - first < total:
+                self._make_room(total, body)
+                break
+            content = bytes(self._view[first : first + total])  # the ring is overwritten, the frame stays
+            frames.append(Frame(content, b"") if body == total else Frame(content[:body], content[body:]))
+            self._start = first + total
+        else:
+            self._make_room(0, 0)
+        return frames
+
+    def _make_room(self, total: int, body: int) -> None:
+        """Move what is half received to the front of the ring, or into a buffer of its own if it never fits."""
+        pending = self._end - self._start
+        if total > RING - HEADER.size:
+            self._large = memoryview(bytearray(total))
+            self._large_body = body
+            self._large_end = pending - HEADER.size
+            self._large[: self._large_end] = self._view[self._start + HEADER.size : self._end]
+            self._start = self._end = 0
+        elif self._start:
+            self._ring[:pending] = self._ring[self._start : self._end]
+            self._start, self._end = 0, pending
+
+    def _finish_large(self) -> list[Frame]:
+        large = self._large
+        if large is None or self._large_end < len(large):
+            return []
+        self._large = None
+        return [Frame(large[: self._large_body], large[self._large_body :])]

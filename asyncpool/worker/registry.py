@@ -1,0 +1,110 @@
+"""Which commands a worker has, and how a call finds its function."""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from asyncpool.commands import MARK, Defaults
+from asyncpool.protocol.messages import CommandInfo
+
+Reference = str | tuple[str, str]  # a registered name, or (module, qualified name)
+
+
+class NotFound(LookupError):
+    """No such command; says what there is."""
+
+
+class StartFailure(Exception):
+    """The worker cannot start; says what to do."""
+
+
+class Entry:
+    """A function with the decoder of its arguments."""
+
+    __slots__ = ("decode", "function")
+
+    def __init__(self, function: Callable[..., Any], *, strict: bool, typed: bool = True) -> None:
+        from asyncpool.protocol.edge import Signature
+
+        self.function = function
+        self.decode = Signature(function, strict=strict, typed=typed).decode
+
+
+class Registry:
+    """The commands of the worker's modules, and every other importable function.
+
+    Args:
+        modules: What the worker imported; their marked functions become commands by name.
+        registered_only: True refuses all other functions.
+
+    Raises:
+        StartFailure: Two commands have one name, or an annotation of a command cannot be used.
+    """
+
+    def __init__(self, modules: Iterable[types.ModuleType], *, registered_only: bool) -> None:
+        self._registered_only = registered_only
+        self._entries: dict[Reference, Entry] = {}
+        self.commands: list[CommandInfo] = []
+        for module in modules:
+            for function in _marked(module):
+                self._register(function, getattr(function, MARK))
+
+    def find(self, reference: Reference) -> Entry:
+        """Return the entry of a command.
+
+        Raises:
+            NotFound: There is none, or it may not be called.
+        """
+        entry = self._entries.get(reference)
+        if entry is None:
+            if isinstance(reference, str):
+                raise NotFound(f"no command {reference!r}; this worker has {self._names()}")
+            entry = self._entries[reference] = self._resolve(*reference)
+        return entry
+
+    def _register(self, function: Callable[..., Any], defaults: Defaults) -> None:
+        for other in self.commands:
+            if other.name == defaults.name:
+                raise StartFailure(
+                    f"two commands are named {other.name!r}: {other.module}.{other.qualname} and "
+                    f"{function.__module__}.{function.__qualname__}. Give one of them @command(name=...)"
+                )
+        try:
+            entry = Entry(function, strict=True, typed=defaults.typed)
+        except TypeError as error:
+            raise StartFailure(str(error)) from None
+        info = CommandInfo(defaults.name, function.__module__, function.__qualname__, defaults.timeout)
+        self.commands.append(info)
+        self._entries[info.name] = self._entries[info.module, info.qualname] = entry
+
+    def _resolve(self, module: str, qualname: str) -> Entry:
+        where = f"{module}:{qualname}"
+        try:
+            found: Any = importlib.import_module(module)
+            for name in qualname.split("."):
+                found = getattr(found, name)
+        except Exception as error:  # importing runs the user's code
+            raise NotFound(f"cannot find {where} in the worker: {type(error).__qualname__}: {error}") from error
+        if not callable(found):
+            raise NotFound(f"{where} is {type(found).__qualname__}, which cannot be called")
+        mark: Defaults | None = getattr(found, MARK, None)
+        if self._registered_only and mark is None:
+            raise NotFound(f"{where} is not a @command, and this pool takes registered_only; it has {self._names()}")
+        return Entry(found, strict=False, typed=mark is None or mark.typed)
+
+    def _names(self) -> str:
+        names = ", ".join(sorted(info.name for info in self.commands))
+        return names or "no commands: mark them with @asyncpool.command in a module that the pool is given"
+
+
+def _marked(module: types.ModuleType) -> list[Any]:
+    """Return the marked functions that *module* itself defines, each once, however many names it has there."""
+    found = {
+        id(value): value
+        for value in vars(module).values()
+        if callable(value) and hasattr(value, MARK) and getattr(value, "__module__", None) == module.__name__
+    }
+    return list(found.values())
