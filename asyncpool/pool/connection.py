@@ -56,6 +56,8 @@ class Connection(asyncio.BufferedProtocol):
         self._pieces: deque[memoryview] = deque()
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._paused = False
+        self._dropped = False
+        self._closed = False
         self._failed = False  # a bad frame came: nothing after it counts
         self.heard = float("-inf")  # loop time at which bytes last came
         self.unread = False  # the worker ended with bytes of ours that it had not read
@@ -63,7 +65,17 @@ class Connection(asyncio.BufferedProtocol):
     async def open(self, ours: socket.socket) -> None:
         """Begin to read and write; the connection owns *ours* from now on."""
         self._spare = ours.dup()
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: self, sock=ours)
+        except BaseException:
+            # Cancelled: the loop closes the transport, asyncio by the socket and with a word to connection_lost,
+            # uvloop by the number alone and without one.
+            self._transport = None
+            self._closed = True
+            if not isinstance(loop, asyncio.BaseEventLoop):
+                ours.detach()
+            raise
 
     def set_limit(self, limit: int) -> None:
         """Set the largest total of a received frame, in bytes."""
@@ -72,11 +84,13 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def unsent(self) -> bool:
         """True while not everything that was sent is in the kernel's hands."""
-        return self._paused or bool(self._pieces)
+        return self._paused or self._dropped or bool(self._pieces)
 
     def send(self, frame: bytes) -> None:
-        """Send one frame. Does nothing once the connection is lost."""
-        if self._transport is None:
+        """Send one frame; it stays unsent when the connection is lost."""
+        if self._transport is None or self._transport.is_closing():
+            # The transport has met the end and will say so in its next step. It would drop this without a word.
+            self._dropped = True
             return
         if len(frame) <= PIECE and not self._pieces:
             self._transport.write(frame)
@@ -85,9 +99,10 @@ class Connection(asyncio.BufferedProtocol):
         self._pieces.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
         self._send_pieces()
 
-    def drain(self) -> None:
-        """Process what still lies in the kernel; for when the worker has ended."""
-        self._take_last_words()
+    async def wait_lost(self, timeout: float) -> None:
+        """Wait until the transport says that the connection is lost, for *timeout* seconds at most."""
+        if self._transport is not None:
+            await asyncio.wait([self._lost], timeout=timeout)
 
     async def aclose(self) -> None:
         """Close all descriptors. Idempotent."""
@@ -102,6 +117,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        if self._closed:
+            return
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(high=0)  # pause_writing then means: not wholly in the kernel's hands
 
@@ -135,22 +152,25 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._send_pieces()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Process the worker's last words, then tell."""
-        self._transport = None
-        self._lost.set_result(None)
-        self.unread = self.unread or isinstance(exc, (ConnectionResetError, BrokenPipeError))
-        self._take_last_words()
+    def eof_received(self) -> bool:
+        """Tell at once: until connection_lost, a step later, a call could be given to a worker that is gone."""
         self._receiver.disconnected()
+        return False
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell."""
+        self._transport = None
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self.unread = self.unread or isinstance(exc, (ConnectionResetError, BrokenPipeError))
+        self._receiver.disconnected()
 
     def _send_pieces(self) -> None:
         while self._pieces and not self._paused and self._transport is not None:
             self._transport.write(self._pieces.popleft())
 
-    def _take_last_words(self) -> None:
-        """Read and process what the kernel holds.
+    def drain(self) -> None:
+        """Read and process what the kernel still holds, once the worker has ended. Idempotent.
 
         A transport whose write fails, or that is closed, forgets what it has not read: a result of 2 MB that a worker
         wrote before it died was lost in 4 to 7 of 10 tries.

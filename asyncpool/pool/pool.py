@@ -222,7 +222,6 @@ class Pool(Calls[Any]):
                 f"{self!r} was not closed before its event loop ended: use `async with`, or `await pool.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
-                source=self,
             )
         self._life = Life.CLOSED
 

@@ -32,6 +32,7 @@ from asyncpool.protocol.messages import Failure, Ping, Pong, Ready, Result, Stop
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
+LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 SHOWN_STDERR = 2000  # characters of stderr within an error's message
 
@@ -206,11 +207,15 @@ class Worker:
         """Make sure that process, group and descriptors are gone, then give every call that is left its outcome."""
         with anyio.CancelScope(shield=True):
             if self._child is not None:
+                self._child.kill()
                 if self.exit_code is None:
-                    self._child.kill()
                     with anyio.move_on_after(5 * EXIT_BOUND):
                         self.exit_code = await self._child.wait()
+                # The transport may have met the end already, and with it the one error that proves what was not read
+                # (the kernel tells it once), but not have told us yet. Looked for now, it would be missed.
+                await self._connection.wait_lost(LOST_BOUND)
                 self._end("crashed", None)
+                self._connection.drain()  # also the last words of one that was killed
                 self._child.close()
             else:
                 self._end("closed", "was not spawned")

@@ -1,0 +1,69 @@
+# `make demo` and `make test` each work as the first command on a machine with make and Python 3.11 or later.
+# Another interpreter beside the first: make test VENV=.venv-3.12 PYTHON=python3.12
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# Tried by running it: a shim may be there and refuse, and Debian's python3 may lack venv.
+PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	if $$python -c '$(PROBE)' >/dev/null 2>&1; then echo $$python; break; fi; done)
+
+# The one makes every worker compile the package anew, the other hides prints that come late.
+unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
+# It checks against the python of PATH; --verifytypes does not heed --pythonpath.
+PYRIGHT = PATH="$(abspath $(BIN)):$$PATH" pyright
+# Otherwise pyright asks the index at each run whether there is a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:  # two pips in one environment disturb each other
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.demo  ## Start the kitten service, send it requests, kill a worker, compare cold and pooled
+	$(BIN)/python docs/examples/kittens/demo.py $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.test  ## Run the test suite; ARGS="-k name -x" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.lint $(VENV)/.typing  ## Check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(PYRIGHT)
+	$(PYRIGHT) --verifytypes asyncpool --ignoreexternal
+
+.PHONY: format
+format: $(VENV)/.lint  ## Format the code and mend what ruff can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: bench
+bench: $(VENV)/.bench  ## Measure a cold process per request against the pool
+	$(BIN)/python benchmarks/cold_vs_pooled.py $(ARGS)
+
+.PHONY: clean
+clean:  ## Remove the virtual environments, caches and builds
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(VENV)/.GROUP stands for: that dependency group of pyproject.toml is installed, and the package itself.
+$(VENV)/.%: pyproject.toml | $(VENV)/.pip
+	@echo "Installing what the group '$*' names into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable . --group $*
+	@touch $@
+
+# pip knows dependency groups since 25.1.
+$(VENV)/.pip:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv was found (Debian: apt-get install python3-venv)." \
+		"Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
