@@ -23,9 +23,9 @@ class Defaults:
     __slots__ = ("name", "timeout", "typed")
 
     def __init__(self, name: str, timeout: float | None, typed: bool) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.typed = typed
+        self.name: str = name
+        self.timeout: float | None = timeout
+        self.typed: bool = typed
 
 
 @overload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asyncpool.pool.deadline import Deadline
@@ -28,68 +29,47 @@ Timeout = float | None | Inherit
 MOST_MOVES = 2  # times that a call which provably never started goes to another worker
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """A ticket that takes one slot of a worker.
 
-    Args:
+    Attributes:
         id: Never reused within the pool.
         future: Gets the reply, or the error.
         command: What to run.
         args: Encoded array.
         kwargs: Encoded map.
         timeout: Seconds that it may run from its dispatch.
-        now: Loop time of its submission.
+        submitted: Loop time of its submission.
         lease: The lease that it is made on, if any.
+        dispatched: Loop time at which the worker that has it now got it.
+        worker: The worker that has it now.
+        pid: Process id of the worker that answered.
+        moves: Times that it went to another worker because it provably never started.
+        provably_unstarted: It never started, and goes to no other worker.
+        deadline: Of its wait for a worker, then of its run.
+        verdict: Why the pool stopped it; raised once the worker is gone.
+        abandoned: Its caller was cancelled.
+        exclusive: It takes all slots of its worker.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "abandoned",
-        "args",
-        "command",
-        "deadline",
-        "dispatched",
-        "future",
-        "id",
-        "kwargs",
-        "lease",
-        "moves",
-        "pid",
-        "provably_unstarted",
-        "submitted",
-        "timeout",
-        "verdict",
-        "worker",
-    )
-    exclusive = False
-
-    def __init__(
-        self,
-        id: int,
-        future: asyncio.Future[Reply],
-        command: Reference,
-        args: bytes,
-        kwargs: bytes,
-        timeout: Timeout,
-        now: float,
-        lease: Lease | None = None,
-    ) -> None:
-        self.id = id
-        self.future = future
-        self.command = command
-        self.args = args
-        self.kwargs = kwargs
-        self.timeout = timeout
-        self.submitted = now
-        self.dispatched = now
-        self.lease = lease
-        self.worker: Worker | None = None  # the one that has it now
-        self.pid: int | None = None  # of the worker that answered
-        self.moves = 0
-        self.provably_unstarted = False
-        self.deadline: Deadline | None = None  # of its wait for a worker, then of its run
-        self.verdict: Exception | None = None  # why the pool stopped it; raised once the worker is gone
-        self.abandoned = False  # its caller was cancelled
+    id: int
+    future: asyncio.Future[Reply]
+    command: Reference
+    args: bytes
+    kwargs: bytes
+    timeout: Timeout
+    submitted: float
+    lease: Lease | None = None
+    dispatched: float = 0.0
+    worker: Worker | None = None
+    pid: int | None = None
+    moves: int = 0
+    provably_unstarted: bool = False
+    deadline: Deadline | None = None
+    verdict: Exception | None = None
+    abandoned: bool = False
+    exclusive: bool = False
 
     @property
     def title(self) -> str:

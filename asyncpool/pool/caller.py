@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -29,15 +30,13 @@ from asyncpool.protocol.messages import Failure
 CALL_OVERHEAD = 512  # bytes that a Call frame may need beside its arguments and the command's name
 
 
+@dataclass(frozen=True, slots=True)
 class Options:
     """What calls ask for beyond their arguments; see ``Pool.options``."""
 
-    __slots__ = ("acquire_timeout", "returns", "timeout")
-
-    def __init__(self, timeout: Timeout, acquire_timeout: float | None, returns: payload.Decodes | None) -> None:
-        self.timeout = timeout
-        self.acquire_timeout = acquire_timeout
-        self.returns = returns
+    timeout: Timeout
+    acquire_timeout: float | None
+    returns: payload.Decodes | None
 
 
 class Caller:

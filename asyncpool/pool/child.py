@@ -59,7 +59,7 @@ class Child:
         except BaseException:
             self._lifeline.close()
             raise
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid
         self._lifeline.attach(self.pid)
         self._pidfd = _pidfd(self.pid)
 

@@ -59,8 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self._dropped = False
         self._closed = False
         self._failed = False  # a bad frame came: nothing after it counts
-        self.heard = float("-inf")  # loop time at which bytes last came
-        self.unread = False  # the worker ended with bytes of ours that it had not read
+        self.heard: float = float("-inf")  # loop time at which bytes last came
+        self.unread: bool = False  # the worker ended with bytes of ours that it had not read
 
     async def open(self, ours: socket.socket) -> None:
         """Begin to read and write; the connection owns *ours* from now on."""

@@ -101,8 +101,9 @@ class Scheduler:
         self.retiring: _Set = OrderedDict()  # asked to end, killed or lost, and not yet reaped
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.serving: dict[Ticket, WorkerId] = {}
-        self.spawned = self.exited = 0
-        self.failures = 0  # failed starts in a row
+        self.spawned: int = 0
+        self.exited: int = 0
+        self.failures: int = 0  # failed starts in a row
         self._retry_at: float | None = None
         self._closing = False
 

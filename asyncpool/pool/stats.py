@@ -139,9 +139,9 @@ class Counters:
     """What a pool counts."""
 
     def __init__(self) -> None:
-        self.submitted = 0
-        self.attempts = 0
+        self.submitted: int = 0
+        self.attempts: int = 0
         self.outcomes: Counter[Outcome] = Counter()
         self.exited: Counter[Cause] = Counter()
-        self.wait_time = Durations()
-        self.run_time = Durations()
+        self.wait_time: Durations = Durations()
+        self.run_time: Durations = Durations()

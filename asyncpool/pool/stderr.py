@@ -13,7 +13,7 @@ Mode = Literal["forward", "log", "discard"]
 KEPT = 8 * 1024  # bytes of the end
 CHUNK = 64 * 1024  # bytes a pass of the event loop: one flood must not hold up the others
 
-logger = logging.getLogger("asyncpool.worker")
+logger: logging.Logger = logging.getLogger("asyncpool.worker")
 
 
 class Stderr:
@@ -31,6 +31,7 @@ class Stderr:
         self._label = label
         self._kept = bytearray()
         self._line = bytearray()  # what came after the last newline
+        self.child_end: int
         self._reads, self.child_end = os.pipe()
         os.set_blocking(self._reads, False)
         loop.add_reader(self._reads, self._read)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STOP_BOUND = 2.0  # seconds in which workers end that were asked to; then they are killed
 
-logger = logging.getLogger("asyncpool")
+logger: logging.Logger = logging.getLogger("asyncpool")
 
 
 class Supervisor:
@@ -44,13 +44,13 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, counters: Counters, on_teardown: Callable[[], None]) -> None:
-        self.scheduler = Scheduler(config.limits)
+        self.scheduler: Scheduler = Scheduler(config.limits)
         self.workers: dict[int, Worker] = {}
         self.open: set[Call] = set()  # accepted, and without an outcome yet
         self._config = config
         self._counters = counters
         self._on_teardown = on_teardown
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._defaults: dict[Reference, float | None] = {}  # the commands' own timeouts, as workers tell them
         self._start_error: WorkerStartError | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -114,17 +114,17 @@ class Worker:
     def __init__(self, number: int, slot: int, config: Config, owner: Owner) -> None:
         self.number = number
         self.slot = slot
-        self.state = State.SPAWNING
+        self.state: State = State.SPAWNING
         self.calls: dict[int, Call] = {}
-        self.handed = 0  # calls so far
-        self.language = ""
+        self.handed: int = 0  # calls so far
+        self.language: str = ""
         self.cause: Cause = "crashed"
         self.reason: str | None = None  # why the pool ended it, in words
         self.exit_code: int | None = None
         self._config = config
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self.born = self._loop.time()
+        self.born: float = self._loop.time()
         self._was_ready = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None

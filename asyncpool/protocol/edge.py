@@ -116,8 +116,8 @@ def _decoder(function: Callable[..., Any], parameter: inspect.Parameter, strict:
             return payload.UNTYPED
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(
-            f"command {name}: parameter {parameter.name!r} is annotated {parameter.annotation!r}, which cannot be used: "
-            f"{error}. Annotate it with what MessagePack can carry, or mark it with @command(typed=False)"
+            f"command {name}: parameter {parameter.name!r} is annotated {parameter.annotation!r}, which cannot be "
+            f"used: {error}. Annotate it with what MessagePack can carry, or mark it with @command(typed=False)"
         ) from None
 
 

@@ -9,6 +9,7 @@ Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -148,7 +149,7 @@ class Log(Message, tag=37):
 ToWorker = Hello | Call | Cancel | Credit | Ping | Stop
 ToParent = Ready | Result | Failure | Update | Pong | Log
 
-encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_parent: msgspec.msgpack.Decoder[ToParent] = msgspec.msgpack.Decoder(ToParent)
 _any_kind = msgspec.msgpack.Decoder(list[Raw])

@@ -30,8 +30,8 @@ class Frame:
     __slots__ = ("body", "buffers")
 
     def __init__(self, body: Buffer, buffers: Buffer) -> None:
-        self.body = body
-        self.buffers = buffers
+        self.body: Buffer = body
+        self.buffers: Buffer = buffers
 
 
 def frame(body: bytes) -> bytes:
@@ -78,7 +78,7 @@ class FrameReader:
     __slots__ = ("_end", "_large", "_large_body", "_large_end", "_ring", "_start", "_view", "limit")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self._ring = bytearray(RING)
         self._view = memoryview(self._ring)
         self._start = self._end = 0  # what of the ring is received and not yet parsed

@@ -27,7 +27,7 @@ class Channel:
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
         self._writes = writes
-        self.limit = limit
+        self.limit: int = limit
 
     def receive(self) -> wire.Buffer | None:
         """Return the body of the next frame, or None at the end of input.

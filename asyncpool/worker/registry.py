@@ -7,6 +7,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import Raw
+
 from asyncpool.commands import MARK, Defaults
 from asyncpool.protocol.messages import CommandInfo
 
@@ -29,8 +31,10 @@ class Entry:
     def __init__(self, function: Callable[..., Any], *, strict: bool, typed: bool = True) -> None:
         from asyncpool.protocol.edge import Signature
 
-        self.function = function
-        self.decode = Signature(function, strict=strict, typed=typed).decode
+        self.function: Callable[..., Any] = function
+        self.decode: Callable[[Raw, Raw], tuple[list[Any], dict[str, Any]]] = Signature(
+            function, strict=strict, typed=typed
+        ).decode
 
 
 class Registry:
