@@ -27,6 +27,7 @@ from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol import edge, failure, payload
 from asyncpool.protocol.messages import Failure
 
+EMPTY_MAP = b"\x80"
 CALL_OVERHEAD = 512  # bytes that a Call frame may need beside its arguments and the command's name
 
 
@@ -37,6 +38,9 @@ class Options:
     timeout: Timeout
     acquire_timeout: float | None
     returns: payload.Decodes | None
+
+
+AS_DECLARED = Options(INHERIT, None, None)  # whatever the command and the pool say
 
 
 class Caller:
@@ -58,29 +62,37 @@ class Caller:
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
-    async def run(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Any:
-        """Run a command on whichever worker is free first."""
+    async def run(
+        self,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        lease: Lease | None = None,
+    ) -> Any:
+        """Run a command on whichever worker is free first, or on that of *lease*."""
         supervisor = self._running()
-        call, decoder = self._make(supervisor, command, args, kwargs, options.timeout)
+        if lease is not None:
+            lease.check(self)
+        call, decoder = self._make(supervisor, command, args, kwargs, options.timeout, lease)
         self._counters.submitted += 1
-        if supervisor.scheduler.full:
-            self._counters.outcomes["rejected"] += 1
-            raise self._full(supervisor)
-        supervisor.open.add(call)
-        supervisor.submit(call)
-        if call.worker is None:
-            self._wait_in_queue(supervisor, call, options.acquire_timeout)
-        return _open(await self._reply(supervisor, call), call, options.returns or decoder)
-
-    async def run_on(self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a command on the worker of a lease."""
-        supervisor = self._running()
-        lease.check(self)
-        call, decoder = self._make(supervisor, command, args, kwargs, INHERIT, lease)
-        self._counters.submitted += 1
-        supervisor.open.add(call)
-        lease.submit(call, supervisor.dispatch)
-        return _open(await self._reply(supervisor, call), call, decoder)
+        if lease is not None:
+            supervisor.open.add(call)
+            lease.submit(call, supervisor.dispatch)
+        else:
+            if supervisor.scheduler.full:
+                self._counters.count("rejected")
+                raise self._full(supervisor)
+            supervisor.open.add(call)
+            supervisor.submit(call, call.submitted)
+            if call.worker is None:
+                self._wait_in_queue(supervisor, call, options.acquire_timeout)
+        try:
+            reply = await call.future
+        except asyncio.CancelledError:
+            await self._abandon(supervisor, call)
+            raise
+        return _open(reply, call, options.returns or decoder)
 
     def _make(
         self,
@@ -89,7 +101,7 @@ class Caller:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout: Timeout,
-        lease: Lease | None = None,
+        lease: Lease | None,
     ) -> tuple[Call, payload.Decodes]:
         """Encode a call; returns it with the decoder for its result."""
         try:
@@ -97,7 +109,8 @@ class Caller:
         except (KeyError, TypeError):  # not seen yet, or cannot be hashed
             command, args, kwargs = unroll(command, args, kwargs)
             target, decoder = self._learn(command)
-        encoded_args, encoded_kwargs = _encode(args), _encode(kwargs)
+        encoded_args = _encode(args)
+        encoded_kwargs = _encode(kwargs) if kwargs else EMPTY_MAP
         size = len(encoded_args) + len(encoded_kwargs)
         if size + CALL_OVERHEAD + 4 * len(target) > self._config.max_message:
             raise PayloadError(
@@ -114,13 +127,6 @@ class Caller:
         learnt = reference(command), edge.result_decoder(command)
         self._targets[command] = learnt
         return learnt
-
-    async def _reply(self, supervisor: Supervisor, call: Call) -> Reply:
-        try:
-            return await call.future
-        except asyncio.CancelledError:
-            await self._abandon(supervisor, call)
-            raise
 
     async def _abandon(self, supervisor: Supervisor, call: Call) -> None:
         """Its caller is cancelled: stop the command, and return when it runs no more."""
@@ -143,7 +149,7 @@ class Caller:
         if supervisor.scheduler.full:
             raise self._full(supervisor)
         ticket = LeaseTicket(supervisor.loop.create_future(), asyncio.current_task())
-        supervisor.submit(ticket)
+        supervisor.submit(ticket, supervisor.loop.time())
         if not ticket.future.done():
             self._wait_in_queue(supervisor, ticket, timeout)
         try:
@@ -152,7 +158,7 @@ class Caller:
             if not supervisor.scheduler.withdraw(ticket):
                 supervisor.finish(ticket)  # it was granted in the very moment of the cancellation
             raise
-        lease = Lease(self, supervisor, ticket, worker)
+        lease = Lease(self, supervisor, AS_DECLARED, ticket, worker)
         if not worker.takes_calls:  # it ended between the grant and this task's turn
             lease.lose()
         self._leases.add(lease)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 D = TypeVar("D")  # the result of commands called by name
@@ -47,5 +47,5 @@ class Calls(Generic[D]):
         """
         return await self._call(command, args, kwargs)
 
-    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         raise NotImplementedError

@@ -133,8 +133,8 @@ class Connection(asyncio.BufferedProtocol):
         error = None
         if not self._failed:
             try:
-                for each in self._reader.received(nbytes):
-                    message = messages.decode_to_parent(each.body)
+                for body, _ in self._reader.received(nbytes):
+                    message = messages.decode_to_parent(body)
                     if message is not None:
                         found.append(message)
             except wire.FrameError as bad:

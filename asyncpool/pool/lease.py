@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ from asyncpool.pool.call import Call
 from asyncpool.pool.calls import Calls
 
 if TYPE_CHECKING:
-    from asyncpool.pool.caller import Caller
+    from asyncpool.pool.caller import Caller, Options
     from asyncpool.pool.deadline import Deadline
     from asyncpool.pool.supervisor import Supervisor
     from asyncpool.pool.worker import Worker
+
+    Dispatch = Callable[[Worker, Call, float], None]
 
 
 class LeaseTicket:
@@ -53,8 +55,11 @@ class Lease(Calls[Any]):
     It has ``run`` as the pool does, with the pool's own timeout and the command's.
     """
 
-    def __init__(self, caller: Caller, supervisor: Supervisor, ticket: LeaseTicket, worker: Worker) -> None:
+    def __init__(
+        self, caller: Caller, supervisor: Supervisor, options: Options, ticket: LeaseTicket, worker: Worker
+    ) -> None:
         self._caller = caller
+        self._options = options
         self.supervisor = supervisor
         self._ticket = ticket
         self._worker = worker
@@ -72,8 +77,8 @@ class Lease(Calls[Any]):
         state = "released" if self._released else "lost" if self._lost else "held"
         return f"<Lease of worker {self._worker.number} (pid {self._worker.pid}), {state}>"
 
-    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await self._caller.run_on(self, command, args, kwargs)
+    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        return self._caller.run(command, args, kwargs, self._options, self)
 
     # --- what the pool does with it ----------------------------------------------------------------------------------
 
@@ -107,17 +112,17 @@ class Lease(Calls[Any]):
                 pid=self.pid,
             )
 
-    def submit(self, call: Call, dispatch: Callable[[Worker, Call], None]) -> None:
+    def submit(self, call: Call, dispatch: Dispatch) -> None:
         """Hand *call* to the worker, or let it wait for the one before it."""
         if self._worker.calls:
             self._waiting.append(call)
         else:
-            dispatch(self._worker, call)
+            dispatch(self._worker, call, call.submitted)
 
-    def advance(self, dispatch: Callable[[Worker, Call], None]) -> None:
+    def advance(self, dispatch: Dispatch, now: float) -> None:
         """The worker has answered: hand over the next call."""
         if self._waiting and not self._lost:
-            dispatch(self._worker, self._waiting.popleft())
+            dispatch(self._worker, self._waiting.popleft(), now)
 
     def withdraw(self, call: Call) -> bool:
         """Take a waiting call back; False when it does not wait (any more)."""

@@ -7,7 +7,7 @@ import enum
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -287,8 +287,8 @@ class Pool(Calls[Any]):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await self._caller.run(command, args, kwargs, self._defaults)
+    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        return self._caller.run(command, args, kwargs, self._defaults)
 
     def _running(self) -> Supervisor:
         """Return the supervisor, if calls can be made here and now."""
@@ -313,8 +313,8 @@ class CallOptions(Calls[D]):
         """Lease a worker, as ``Pool.acquire`` does, within this view's ``acquire_timeout``."""
         return Acquisition(self._caller, self._options.acquire_timeout)
 
-    async def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await self._caller.run(command, args, kwargs, self._options)
+    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        return self._caller.run(command, args, kwargs, self._options)
 
 
 def _forked() -> None:

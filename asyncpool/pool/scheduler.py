@@ -158,6 +158,8 @@ class Scheduler:
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
             return [self._assign(ticket, next(reversed(self.available)))]  # the common case, short
         self.waiting[ticket] = None
+        if not self.available and self.live >= self.limits.max_size and not self.failures:
+            return []  # the other common case: all are busy, and no more may be started
         return self._settle(now, [])
 
     def withdraw(self, ticket: Ticket) -> bool:
@@ -279,7 +281,8 @@ class Scheduler:
         if self.circuit_open:
             actions.extend(Reject(ticket) for ticket in self.waiting)
             self.waiting.clear()
-        actions.extend(self._spawn(now) for _ in range(self._spawns(now)))
+        if self.live < self.limits.max_size:
+            actions.extend([self._spawn(now) for _ in range(self._spawns(now))])
         return actions
 
     def _pick(self, ticket: Ticket, proven: WorkerId | None) -> WorkerId | None:
@@ -316,8 +319,6 @@ class Scheduler:
         return Spawn(self.spawned)
 
     def _spawns(self, now: float) -> int:
-        if self.live >= self.limits.max_size:
-            return 0
         crew = Crew(self.live, len(self.starting), self._soon(), self.processes, len(self.waiting), self.failures)
         paused = self._retry_at is not None and now < self._retry_at
         return spawns(self.limits, crew, closing=self._closing, paused=paused)

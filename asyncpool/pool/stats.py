@@ -141,7 +141,11 @@ class Counters:
     def __init__(self) -> None:
         self.submitted: int = 0
         self.attempts: int = 0
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: dict[Outcome, int] = {}
         self.exited: Counter[Cause] = Counter()
         self.wait_time: Durations = Durations()
         self.run_time: Durations = Durations()
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a finished call."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

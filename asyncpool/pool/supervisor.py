@@ -86,7 +86,8 @@ class Supervisor:
         await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
         if self._config.limits.min_size == 0:
             self._started.set_result(None)
-        self._do(self.scheduler.start(self.loop.time()))
+        now = self.loop.time()
+        self._do(self.scheduler.start(now), now)
         await asyncio.wait([self._started])
         self._started.result()
 
@@ -156,17 +157,17 @@ class Supervisor:
 
     # --- tickets -----------------------------------------------------------------------------------------------------
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, ticket: Ticket, now: float) -> None:
         """Let a ticket have a worker, now or when its turn comes."""
-        self._do(self.scheduler.submit(ticket, self.loop.time()))
+        self._do(self.scheduler.submit(ticket, now), now)
 
     def finish(self, ticket: Ticket) -> None:
         """A lease is over."""
-        self._do(self.scheduler.finished(ticket, self.loop.time()))
-
-    def dispatch(self, worker: Worker, call: Call) -> None:
-        """Put a call on the wire."""
         now = self.loop.time()
+        self._do(self.scheduler.finished(ticket, now), now)
+
+    def dispatch(self, worker: Worker, call: Call, now: float) -> None:
+        """Put a call on the wire."""
         call.cancel_deadline()
         call.dispatched = now
         self._counters.attempts += 1
@@ -184,16 +185,16 @@ class Supervisor:
         self._count("cancelled" if call.abandoned else outcome)
 
     def _count(self, outcome: Outcome) -> None:
-        self._counters.outcomes[outcome] += 1
+        self._counters.count(outcome)
         if self._drained is not None and not self.open and not self._drained.done():
             self._drained.set_result(None)
 
     # --- what the scheduler decides ----------------------------------------------------------------------------------
 
-    def _do(self, actions: list[Action]) -> None:
+    def _do(self, actions: list[Action], now: float) -> None:
         for action in actions:
             if isinstance(action, Assign):
-                self._assign(self.workers[action.worker], action.ticket)
+                self._assign(self.workers[action.worker], action.ticket, now)
             elif isinstance(action, Spawn):
                 self._spawn(action.worker)
             elif isinstance(action, Probe):
@@ -205,9 +206,9 @@ class Supervisor:
         if self._timer is None and self._timed:
             self._set_timer()
 
-    def _assign(self, worker: Worker, ticket: Ticket) -> None:
+    def _assign(self, worker: Worker, ticket: Ticket, now: float) -> None:
         if isinstance(ticket, Call):
-            self.dispatch(worker, ticket)
+            self.dispatch(worker, ticket, now)
         elif isinstance(ticket, LeaseTicket):
             ticket.cancel_deadline()
             if not ticket.future.done():
@@ -241,7 +242,8 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._timer = None
-        self._do(self.scheduler.tick(self.loop.time()))
+        now = self.loop.time()
+        self._do(self.scheduler.tick(now), now)
 
     # --- what workers tell -------------------------------------------------------------------------------------------
 
@@ -258,19 +260,19 @@ class Supervisor:
             self._started.set_result(None)
         self._tell("ready", worker)
         # One call at a time, whatever the worker offers: this version's calls exclude one another.
-        self._do(self.scheduler.ready(worker.number, 1, self.loop.time()))
+        now = self.loop.time()
+        self._do(self.scheduler.ready(worker.number, 1, now), now)
         self._reset_timer()
 
-    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]]) -> None:
+    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
-        now = self.loop.time()
         for call, reply in replies:
             if not worker.takes_calls:
                 pass  # its tickets are let go already
             elif call.lease is not None:
-                call.lease.advance(self.dispatch)
+                call.lease.advance(self.dispatch, now)
             else:
-                self._do(self.scheduler.finished(call, now))
+                self._do(self.scheduler.finished(call, now), now)
             self._counters.run_time.add(now - call.dispatched)
             self.open.discard(call)
             call.pid = worker.pid
@@ -279,7 +281,8 @@ class Supervisor:
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""
-        self._do(self.scheduler.checked(worker.number, self.loop.time()))
+        now = self.loop.time()
+        self._do(self.scheduler.checked(worker.number, now), now)
 
     def lost(self, worker: Worker, moved: Call | None) -> None:
         """It takes no more calls; a lease on it is lost with it."""
@@ -288,7 +291,8 @@ class Supervisor:
                 for call in ticket.lease.lose():
                     text = f"the lease's worker ended before it started {call.title}"
                     self.fail(call, "crashed", WorkerCrashed(text, pid=worker.pid))
-        self._do(self.scheduler.lost(worker.number, self.loop.time(), moved))
+        now = self.loop.time()
+        self._do(self.scheduler.lost(worker.number, now, moved), now)
 
     def given_up(self, call: Call, error: Exception) -> None:
         """A call ended with its worker."""
@@ -300,15 +304,15 @@ class Supervisor:
         del self.workers[worker.number]
         now = self.loop.time()
         if failure is not None and worker.cause == "closed":
-            self._do(self.scheduler.lost(worker.number, now))
+            self._do(self.scheduler.lost(worker.number, now), now)
         elif failure is not None:
             self._start_error = failure
             self._tell("start_failed", worker, reason=str(failure))
-            self._do(self.scheduler.start_failed(worker.number, now))
+            self._do(self.scheduler.start_failed(worker.number, now), now)
             self._fail_start(_again(failure))
         self._counters.exited[worker.cause] += 1
         self._tell("exited", worker, reason=worker.reason)
-        self._do(self.scheduler.reaped(worker.number, now))
+        self._do(self.scheduler.reaped(worker.number, now), now)
         self._reset_timer()
 
     def _tell(self, kind: EventKind, worker: Worker, reason: str | None = None) -> None:

@@ -82,8 +82,8 @@ class Owner(Protocol):
     def ready(self, worker: Worker, ready: Ready) -> None:
         """It takes calls."""
 
-    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]]) -> None:
-        """A chunk was parsed whole, with these replies in it."""
+    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
+        """A chunk was parsed whole, with these replies in it, which came at *now*."""
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""
@@ -271,7 +271,14 @@ class Worker:
         then: list[Callable[[], None]] = []
         problem = None if error is None else str(error)
         for message in found:
-            wrong = self._take(message, replies, then)
+            if isinstance(message, (Result, Failure)):
+                call = self.calls.pop(message.id, None)
+                if call is not None:
+                    replies.append((call, message))
+                    continue
+                wrong: str | None = f"a reply to call {message.id}, which it does not have"
+            else:
+                wrong = self._take(message, then)
             if wrong is not None:
                 problem = wrong
                 break
@@ -279,20 +286,13 @@ class Worker:
             self._problem = problem
             self.kill("protocol", f"broke the protocol: it sent {problem}")
         if replies:
-            self._owner.replied(self, replies)
+            self._owner.replied(self, replies, self._connection.heard)
         for act in then:
             act()
 
-    def _take(
-        self, message: messages.ToParent, replies: list[tuple[Call, Reply]], then: list[Callable[[], None]]
-    ) -> str | None:
-        """Sort one message; returns what is wrong with it."""
-        if isinstance(message, (Result, Failure)):
-            call = self.calls.pop(message.id, None)
-            if call is None:
-                return f"a reply to call {message.id}, which it does not have"
-            replies.append((call, message))
-        elif isinstance(message, Ready):
+    def _take(self, message: messages.ToParent, then: list[Callable[[], None]]) -> str | None:
+        """Sort a message that is no reply; returns what is wrong with it."""
+        if isinstance(message, Ready):
             if self._was_ready or then:
                 return "Ready for a second time"
             if message.version != wire.VERSION:

@@ -18,20 +18,11 @@ RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are rece
 QUOTED = 120  # bytes of a bad frame that an error shows
 
 Buffer = bytes | bytearray | memoryview
+Frame = tuple[Buffer, Buffer]  # a received one: the body, and the buffers behind it
 
 
 class FrameError(Exception):
     """What came is not a frame; says why and quotes it."""
-
-
-class Frame:
-    """One received frame: the body, and what follows it."""
-
-    __slots__ = ("body", "buffers")
-
-    def __init__(self, body: Buffer, buffers: Buffer) -> None:
-        self.body: Buffer = body
-        self.buffers: Buffer = buffers
 
 
 def frame(body: bytes) -> bytes:
@@ -109,20 +100,23 @@ class FrameReader:
         frames: list[Frame] = []
         while self._end - self._start >= HEADER.size:
             total, body = HEADER.unpack_from(self._ring, self._start)
-            check(total, body, self.limit, self._view[self._start : self._end])
+            if not 0 < body <= total <= self.limit:
+                check(total, body, self.limit, self._view[self._start : self._end])
             first = self._start + HEADER.size
             if self._end - first < total:
                 self._make_room(total, body)
-                break
-            content = bytes(self._view[first : first + total])  # the ring is overwritten, the frame stays
-            frames.append(Frame(content, b"") if body == total else Frame(content[:body], content[body:]))
+                return frames
+            content = self._ring[first : first + total]  # a copy: the ring is overwritten, the frame stays
+            frames.append((content, b"") if body == total else (content[:body], content[body:]))
             self._start = first + total
-        else:
-            self._make_room(0, 0)
+        self._make_room(0, 0)
         return frames
 
     def _make_room(self, total: int, body: int) -> None:
         """Move what is half received to the front of the ring, or into a buffer of its own if it never fits."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            return
         pending = self._end - self._start
         if total > RING - HEADER.size:
             self._large = memoryview(bytearray(total))
@@ -139,4 +133,4 @@ class FrameReader:
         if large is None or self._large_end < len(large):
             return []
         self._large = None
-        return [Frame(large[: self._large_body], large[self._large_body :])]
+        return [(large[: self._large_body], large[self._large_body :])]
