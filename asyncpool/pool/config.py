@@ -6,15 +6,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
+import asyncpool
 from asyncpool.pool.cpus import usable_cpus
 from asyncpool.pool.events import Event
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.stderr import Mode
 
-BOOT = "from asyncpool.worker.__main__ import main; main()"  # `-m` would import runpy, 3 ms
+# `-m` would import runpy, 3 ms. The arguments are where this process found asyncpool and msgspec.
+BOOT = "import sys; sys.path += sys.argv[1:]; from asyncpool.worker.__main__ import main; main()"
 SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
 
 
@@ -48,7 +53,8 @@ class Config:
         """Return the command line of a worker."""
         if self.program is not None:
             return list(self.program)
-        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT]
+        roots = dict.fromkeys(str(Path(str(module.__file__)).parents[1]) for module in (asyncpool, msgspec))
+        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT, *(roots if self._same_python() else ())]
 
     def sys_path(self) -> list[str]:
         """Return what a worker shall find modules by: all that this process does, made absolute.
@@ -56,9 +62,12 @@ class Config:
         Another Python gets only the application's own folders: the libraries of this one are not made for it.
         """
         paths = [os.path.abspath(entry) for entry in sys.path]
-        if os.path.realpath(self.executable) == os.path.realpath(sys.executable):
+        if self._same_python():
             return paths
         return [path for path in paths if not path.startswith((sys.prefix, sys.base_prefix))]
+
+    def _same_python(self) -> bool:
+        return self.executable == sys.executable
 
 
 def configure(

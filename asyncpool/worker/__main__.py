@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
@@ -15,6 +16,7 @@ from asyncpool.worker.serve import serve
 
 def main() -> None:
     """Greet the parent, import what it names, and serve until it says Stop or is gone."""
+    faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
     channel = Channel(*stdio.protect(), wire.GREETING_LIMIT)
     try:
         hello = _greeting(channel)
