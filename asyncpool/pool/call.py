@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.reference import Reference
+from asyncpool.pool.stats import Cause
 from asyncpool.protocol.messages import Failure, Result
 
-if TYPE_CHECKING:
-    from asyncpool.pool.lease import Lease
-    from asyncpool.pool.worker import Worker
-
 Reply = Result | Failure
+
+
+class Carrier(Protocol):
+    """What a call needs to know of the worker that has it."""
+
+    def kill(self, cause: Cause, reason: str) -> None:
+        """Stop it, now."""
+
+
+class Turns(Protocol):
+    """What a call needs to know of the lease that it is made on."""
+
+    def withdraw(self, call: Call) -> bool:
+        """Take a waiting call back; False when it does not wait (any more)."""
+
+    def next(self) -> Call | None:
+        """Return the call whose turn it is when the one before it is answered."""
 
 
 class Inherit:
@@ -60,9 +74,9 @@ class Call:
     kwargs: bytes
     timeout: Timeout
     submitted: float
-    lease: Lease | None = None
+    lease: Turns | None = None
     dispatched: float = 0.0
-    worker: Worker | None = None
+    worker: Carrier | None = None
     pid: int | None = None
     moves: int = 0
     provably_unstarted: bool = False

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -58,7 +59,7 @@ class Caller:
         self._running = running
         self._ids = itertools.count(1)
         self._targets: dict[Any, tuple[Reference, payload.Decodes]] = {}
-        self._leases: set[Lease] = set()
+        self._leases: dict[Lease, Supervisor] = {}  # those that are held
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
@@ -73,12 +74,13 @@ class Caller:
         """Run a command on whichever worker is free first, or on that of *lease*."""
         supervisor = self._running()
         if lease is not None:
-            lease.check(self)
+            lease.check()
         call, decoder = self._make(supervisor, command, args, kwargs, options.timeout, lease)
         self._counters.submitted += 1
         if lease is not None:
             supervisor.open.add(call)
-            lease.submit(call, supervisor.dispatch)
+            if lease.submit(call):
+                supervisor.dispatch(lease.worker, call, call.submitted)
         else:
             if supervisor.scheduler.full:
                 self._counters.count("rejected")
@@ -158,19 +160,25 @@ class Caller:
             if not supervisor.scheduler.withdraw(ticket):
                 supervisor.finish(ticket)  # it was granted in the very moment of the cancellation
             raise
-        lease = Lease(self, supervisor, AS_DECLARED, ticket, worker)
+        lease = Lease(self._run_on, ticket, worker)
         if not worker.takes_calls:  # it ended between the grant and this task's turn
             lease.lose()
-        self._leases.add(lease)
+        self._leases[lease] = supervisor
         return lease
 
     def release(self, lease: Lease) -> None:
         """Give a lease back."""
-        lease.check_release(self)
-        self._leases.discard(lease)
+        supervisor = self._leases.pop(lease, None)
+        if supervisor is None:
+            raise PoolError("this lease was released already, or was acquired from another pool")
         if lease.give_back():
             lease.worker.kill("released", "was stopped because its lease was released with a call still running")
-        lease.supervisor.finish(lease.ticket)
+        supervisor.finish(lease.ticket)
+
+    def _run_on(
+        self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        return self.run(command, args, kwargs, AS_DECLARED, lease)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -206,6 +214,29 @@ class Caller:
     def _full(self, supervisor: Supervisor) -> PoolFull:
         waiting = self._config.limits.max_waiting
         return PoolFull(f"{waiting} calls already wait (max_waiting); the pool is {supervisor.summary()}")
+
+
+class Acquisition:
+    """What ``pool.acquire()`` returns: await it for a lease to release later, or enter it with ``async with``."""
+
+    def __init__(self, caller: Caller, timeout: float | None) -> None:
+        self._caller = caller
+        self._timeout = timeout
+        self._lease: Lease | None = None
+
+    def __await__(self) -> Generator[Any, None, Lease]:
+        return self._caller.acquire(self._timeout).__await__()
+
+    async def __aenter__(self) -> Lease:
+        self._lease = await self
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            self._caller.release(lease)
 
 
 def _encode(values: Any) -> bytes:

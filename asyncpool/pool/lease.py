@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from asyncpool.errors import PoolError, WorkerCrashed
 from asyncpool.pool.call import Call
 from asyncpool.pool.calls import Calls
+from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.worker import Worker
 
-if TYPE_CHECKING:
-    from asyncpool.pool.caller import Caller, Options
-    from asyncpool.pool.deadline import Deadline
-    from asyncpool.pool.supervisor import Supervisor
-    from asyncpool.pool.worker import Worker
-
-    Dispatch = Callable[[Worker, Call, float], None]
+Run = Callable[["Lease", Any, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]]
 
 
 class LeaseTicket:
@@ -55,12 +50,8 @@ class Lease(Calls[Any]):
     It has ``run`` as the pool does, with the pool's own timeout and the command's.
     """
 
-    def __init__(
-        self, caller: Caller, supervisor: Supervisor, options: Options, ticket: LeaseTicket, worker: Worker
-    ) -> None:
-        self._caller = caller
-        self._options = options
-        self.supervisor = supervisor
+    def __init__(self, run: Run, ticket: LeaseTicket, worker: Worker) -> None:
+        self._run = run
         self._ticket = ticket
         self._worker = worker
         self._waiting: deque[Call] = deque()
@@ -78,7 +69,7 @@ class Lease(Calls[Any]):
         return f"<Lease of worker {self._worker.number} (pid {self._worker.pid}), {state}>"
 
     def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        return self._caller.run(command, args, kwargs, self._options, self)
+        return self._run(self, command, args, kwargs)
 
     # --- what the pool does with it ----------------------------------------------------------------------------------
 
@@ -87,42 +78,31 @@ class Lease(Calls[Any]):
         """What stands for the lease in the queue."""
         return self._ticket
 
-    def check_release(self, caller: Caller) -> None:
-        """Raise when the lease cannot be given back.
-
-        Raises:
-            PoolError: It was released, or is another pool's.
-        """
-        if self._caller is not caller:
-            raise PoolError("this lease was acquired from another pool")
-        if self._released:
-            raise PoolError("this lease was released already: acquire() a new one")
-
-    def check(self, caller: Caller) -> None:
+    def check(self) -> None:
         """Raise when the lease cannot be used.
 
         Raises:
-            PoolError: It was released, or is another pool's.
+            PoolError: It was released.
             WorkerCrashed: Its worker has ended.
         """
-        self.check_release(caller)
+        if self._released:
+            raise PoolError("this lease was released: acquire() a new one")
         if self._lost:
             raise WorkerCrashed(
                 f"the worker of this lease (pid {self.pid}) has ended, and with it what it kept: acquire() a new one",
                 pid=self.pid,
             )
 
-    def submit(self, call: Call, dispatch: Dispatch) -> None:
-        """Hand *call* to the worker, or let it wait for the one before it."""
+    def submit(self, call: Call) -> bool:
+        """Take in a call; returns whether its turn is now. Else it waits for those before it."""
         if self._worker.calls:
             self._waiting.append(call)
-        else:
-            dispatch(self._worker, call, call.submitted)
+            return False
+        return True
 
-    def advance(self, dispatch: Dispatch, now: float) -> None:
-        """The worker has answered: hand over the next call."""
-        if self._waiting and not self._lost:
-            dispatch(self._worker, self._waiting.popleft(), now)
+    def next(self) -> Call | None:
+        """Return the call whose turn it is when the one before it is answered."""
+        return self._waiting.popleft() if self._waiting else None
 
     def withdraw(self, call: Call) -> bool:
         """Take a waiting call back; False when it does not wait (any more)."""
@@ -147,26 +127,3 @@ class Lease(Calls[Any]):
     def worker(self) -> Worker:
         """The worker."""
         return self._worker
-
-
-class Acquisition:
-    """What ``pool.acquire()`` returns: await it for a lease to release later, or enter it with ``async with``."""
-
-    def __init__(self, caller: Caller, timeout: float | None) -> None:
-        self._caller = caller
-        self._timeout = timeout
-        self._lease: Lease | None = None
-
-    def __await__(self) -> Generator[Any, None, Lease]:
-        return self._caller.acquire(self._timeout).__await__()
-
-    async def __aenter__(self) -> Lease:
-        self._lease = await self
-        return self._lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            lease, self._lease = self._lease, None
-            self._caller.release(lease)

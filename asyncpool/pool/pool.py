@@ -15,12 +15,12 @@ import anyio
 
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit
-from asyncpool.pool.caller import Caller, Options
+from asyncpool.pool.caller import Acquisition, Caller, Options
 from asyncpool.pool.calls import Calls, D
 from asyncpool.pool.config import configure, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
-from asyncpool.pool.lease import Acquisition, Lease
+from asyncpool.pool.lease import Lease
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol import payload

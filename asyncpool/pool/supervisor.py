@@ -267,17 +267,19 @@ class Supervisor:
     def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
         for call, reply in replies:
-            if not worker.takes_calls:
-                pass  # its tickets are let go already
-            elif call.lease is not None:
-                call.lease.advance(self.dispatch, now)
-            else:
-                self._do(self.scheduler.finished(call, now), now)
+            if worker.takes_calls:  # else its tickets are let go already, or about to be
+                self._go_on(worker, call, now)
             self._counters.run_time.add(now - call.dispatched)
             self.open.discard(call)
             call.pid = worker.pid
             call.settle(reply)
             self._count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+
+    def _go_on(self, worker: Worker, done: Call, now: float) -> None:
+        if done.lease is None:
+            self._do(self.scheduler.finished(done, now), now)
+        elif (following := done.lease.next()) is not None:
+            self.dispatch(worker, following, now)
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""

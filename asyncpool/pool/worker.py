@@ -10,11 +10,10 @@ Law 4: a call that was the last frame sent, and that the worker has not read or 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import anyio
 from msgspec import Raw
@@ -25,6 +24,7 @@ from asyncpool.pool.child import Child
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
@@ -34,10 +34,6 @@ EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that i
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
-SHOWN_STDERR = 2000  # characters of stderr within an error's message
-
-
-E = TypeVar("E", bound=WorkerError)
 
 
 class State(Enum):
@@ -225,7 +221,8 @@ class Worker:
             self._stderr.close()
         self._move(Sign.REAPED)
         self._give_up_calls()
-        self._owner.gone(self, None if self._was_ready else self._start_error())
+        failure = None if self._was_ready else self._obituary().error(WorkerStartError, "before it was ready")
+        self._owner.gone(self, failure)
 
     # --- what the owner asks -----------------------------------------------------------------------------------------
 
@@ -364,9 +361,9 @@ class Worker:
         return call
 
     def _time_out(self, call: Call, timeout: float) -> None:
-        text = f"{call.title} ran longer than its timeout of {timeout:g} s and was stopped (worker {self._names()})"
-        call.verdict = CommandTimeout(text)
-        self.kill("timed_out", f"was stopped because {call.title} ran longer than its timeout of {timeout:g} s")
+        late = f"{call.title} ran longer than its timeout of {timeout:g} s"
+        call.verdict = CommandTimeout(f"{late} and was stopped (worker {self.number}, pid {self.pid})")
+        self.kill("timed_out", f"was stopped because {late}")
 
     def _give_up_calls(self) -> None:
         for call in list(self.calls.values()):
@@ -375,44 +372,14 @@ class Worker:
 
     def _crash(self, call: Call) -> WorkerError:
         """Return what a call raises whose worker ended under it."""
-        started = not call.provably_unstarted
-        ran = f"while it ran {call.title}" if started else f"before it started {call.title}"
         kind = WorkerCrashed if self._problem is None else ProtocolError
-        return self._error(kind, f"{self._how()} {ran}", started=started)
+        if call.provably_unstarted:
+            return self._obituary().error(kind, f"before it started {call.title}")
+        return self._obituary().error(kind, f"while it ran {call.title}", started=True)
 
-    def _start_error(self) -> WorkerStartError:
-        return self._error(WorkerStartError, f"{self._how()} before it was ready")
-
-    def _error(self, kind: type[E], what: str, *, started: bool = False) -> E:
+    def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        shown = stderr.strip()[-SHOWN_STDERR:]
-        code = self.exit_code
-        return kind(
-            f"{what}. The end of its stderr:\n{shown}" if shown else what,
-            pid=self.pid,
-            exit_code=code if code is not None and code >= 0 else None,
-            signal=-code if code is not None and code < 0 else None,
-            stderr=stderr,
-            reason=self.reason,
-            started=started,
-        )
-
-    def _how(self) -> str:
-        """Say how the worker ended."""
-        if self.reason is not None:
-            how = self.reason
-        elif self.exit_code is None:
-            how = "ended, nobody knows how"
-        elif self.exit_code >= 0:
-            how = f"exited with code {self.exit_code}"
-        else:
-            how = f"was killed by {_signal_name(-self.exit_code)}"
-            if self.exit_code == -signal.SIGKILL:
-                how += " (not by this pool: perhaps by the OOM killer)"
-        return f"worker {self._names()} {how}"
-
-    def _names(self) -> str:
-        return f"{self.number} (pid {self.pid})" if self.pid is not None else str(self.number)
+        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr)
 
     def _heard(self) -> float:
         return self._connection.heard
@@ -437,10 +404,3 @@ class Worker:
             self.state = TRANSITIONS[self.state, sign]
         except KeyError:
             raise RuntimeError(f"worker {self.number} is {self.state.value} and cannot take {sign.value}") from None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
