@@ -60,7 +60,7 @@ def command(
         raise TypeError(f"name= takes a string, not {name!r}")
     if name == "":
         raise ValueError("name= must not be empty")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not 0 < timeout < float("inf"):
         raise ValueError(f"timeout= takes seconds above 0, or None for the pool's own limit, not {timeout!r}")
 
     def mark(function: Any) -> Any:

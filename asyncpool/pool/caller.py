@@ -21,7 +21,7 @@ from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, 
 from asyncpool.pool.call import INHERIT, Call, Reply, Timeout
 from asyncpool.pool.config import Config
 from asyncpool.pool.deadline import Deadline
-from asyncpool.pool.lease import Lease, LeaseTicket
+from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket
 from asyncpool.pool.reference import Reference, reference, unroll
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.supervisor import Supervisor
@@ -170,7 +170,7 @@ class Caller:
         """Give a lease back."""
         supervisor = self._leases.pop(lease, None)
         if supervisor is None:
-            raise PoolError("this lease was released already, or was acquired from another pool")
+            raise PoolError(RELEASED if lease.released else "this lease was acquired from another pool")
         if lease.give_back():
             lease.worker.kill("released", "was stopped because its lease was released with a call still running")
         supervisor.finish(lease.ticket)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -108,6 +109,7 @@ def configure(
         raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
     if rest["stderr"] not in ("forward", "log", "discard"):
         raise ValueError(f"stderr= takes 'forward', 'log' or 'discard', not {rest['stderr']!r}")
+    _check_types(executable=executable, check_on_acquire=check_on_acquire, **rest)
     rest["env"] = None if rest["env"] is None else dict(rest["env"])
     python = executable if executable is not None else sys.executable
     if not python and program is None:
@@ -135,6 +137,24 @@ def _check_program(program: Sequence[str] | None, modules: tuple[Any, ...]) -> N
         raise ValueError("program= and modules exclude each other: another program imports its own modules")
 
 
+def _check_types(**given: Any) -> None:
+    checks: tuple[tuple[str, Any, str], ...] = (
+        ("name", (str,), "a string"),
+        ("executable", (str, type(None)), "the path of a Python as a string"),
+        ("cwd", (str, os.PathLike, type(None)), "a path"),
+        ("env", (Mapping, type(None)), "a mapping of strings, as os.environ is"),
+        ("check_on_acquire", (bool,), "True or False"),
+        ("registered_only", (bool,), "True or False"),
+        ("on_event", (Callable, type(None)), "a function of one Event"),
+    )
+    for name, kinds, title in checks:
+        if not isinstance(given[name], kinds):
+            raise TypeError(f"{name}= takes {title}, not {given[name]!r}")
+    for item in (given["env"] or {}).items():
+        if not all(isinstance(part, str) for part in item):
+            raise TypeError(f"env= takes a mapping of strings, not one with {item!r}")
+
+
 def _module_name(module: Any) -> str:
     name = module.__name__ if isinstance(module, ModuleType) else module
     if not isinstance(name, str):
@@ -144,7 +164,7 @@ def _module_name(module: Any) -> str:
             "workers do not import __main__, the script that was started: "
             "move the commands into a module of their own and pass Pool(...) that module"
         )
-    if not name or not all(part.isidentifier() for part in name.split(".")):
+    if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"{name!r} is not the name of a module, such as 'kittens' or 'app.kittens' (without .py)")
     return name
 
@@ -162,7 +182,7 @@ def _seconds(name: str, value: Any, *, optional: bool = False) -> float | None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} takes seconds as a number{', or None' if optional else ''}, not {value!r}")
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0 seconds, not {value}{' (None: no limit)' if optional else ''}")
     return float(value)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -17,6 +19,7 @@ from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
+FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
 
 
@@ -179,24 +182,26 @@ class Connection(asyncio.BufferedProtocol):
         if spare is None:
             return
         with spare:
-            while True:
+            left = _queued(spare, FIONREAD)  # no more: a process that escaped the kill may write without end
+            while left >= 0:
                 try:
                     count = spare.recv_into(self._reader.get_buffer())
                 except BlockingIOError:
-                    self.unread = self.unread or _unread_bytes(spare)  # somebody else holds the worker's end open
+                    self.unread = self.unread or _queued(spare, SIOCOUTQ) > 0  # somebody else holds the worker's end
                     return
                 except OSError:
                     self.unread = True
                     return
                 if not count:
                     return
+                left -= count
                 if not self._failed:
                     self.buffer_updated(count)
 
 
-def _unread_bytes(end: socket.socket) -> bool:
-    """Return whether the other side has yet to read something that was sent."""
+def _queued(end: socket.socket, request: int) -> int:
+    """Return how many bytes wait to be read, here (FIONREAD) or on the other side (SIOCOUTQ); 0 if nobody knows."""
     try:
-        return any(fcntl.ioctl(end, SIOCOUTQ, b"\0" * 4))
+        return int.from_bytes(fcntl.ioctl(end, request, b"\0" * 4), sys.byteorder)
     except OSError:
-        return False
+        return 0

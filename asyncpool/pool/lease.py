@@ -17,6 +17,7 @@ from asyncpool.pool.calls import Calls
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.worker import Worker
 
+RELEASED = "this lease was released already: acquire() a new one"
 Run = Callable[["Lease", Any, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]]
 
 
@@ -86,7 +87,7 @@ class Lease(Calls[Any]):
             WorkerCrashed: Its worker has ended.
         """
         if self._released:
-            raise PoolError("this lease was released: acquire() a new one")
+            raise PoolError(RELEASED)
         if self._lost:
             raise WorkerCrashed(
                 f"the worker of this lease (pid {self.pid}) has ended, and with it what it kept: acquire() a new one",
@@ -117,6 +118,11 @@ class Lease(Calls[Any]):
         self._lost = True
         waiting, self._waiting = list(self._waiting), deque()
         return waiting
+
+    @property
+    def released(self) -> bool:
+        """True once it was given back."""
+        return self._released
 
     def give_back(self) -> bool:
         """Mark the lease as released; returns whether the worker is in the middle of a call."""

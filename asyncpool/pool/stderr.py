@@ -11,6 +11,7 @@ from typing import Literal
 Mode = Literal["forward", "log", "discard"]
 
 KEPT = 8 * 1024  # bytes of the end
+LAST_READS = 16  # of what the pipe can still hold: a process that escaped the kill may write to it without end
 CHUNK = 64 * 1024  # bytes a pass of the event loop: one flood must not hold up the others
 
 logger: logging.Logger = logging.getLogger("asyncpool.worker")
@@ -47,8 +48,9 @@ class Stderr:
         self.close_child_end()
         if self._reads < 0:
             return
-        while self._read():
-            pass
+        for _ in range(LAST_READS):
+            if not self._read():
+                break
         self._loop.remove_reader(self._reads)
         os.close(self._reads)
         self._reads = -1
@@ -86,12 +88,12 @@ class Stderr:
 
     def _emit(self, lines: bytes) -> None:
         text = lines.decode(errors="replace")
-        if self._mode == "log":
-            for line in text.splitlines():
-                logger.info("%s: %s", self._label, line, extra={"asyncpool_worker": self._label})
-            return
         try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (AttributeError, ValueError, OSError):
-            pass  # the application closed its stderr; the end is still kept
+            if self._mode == "log":
+                for line in text.splitlines():
+                    logger.info("%s: %s", self._label, line, extra={"asyncpool_worker": self._label})
+            elif sys.stderr is not None:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        except Exception:
+            pass  # the application's stderr is closed, or its log filter raises: that must not stop the drain

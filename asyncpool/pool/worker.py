@@ -10,6 +10,7 @@ Law 4: a call that was the last frame sent, and that the worker has not read or 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from enum import Enum
@@ -293,7 +294,10 @@ class Worker:
             if self._was_ready or then:
                 return "Ready for a second time"
             if message.version != wire.VERSION:
-                return f"Ready for version {message.version} of the protocol, of which it was not asked"
+                return f"Ready for version {message.version} of the protocol, which it was not offered"
+            for info in message.commands:
+                if info.timeout is not None and not 0 < info.timeout < math.inf:
+                    return f"Ready with a timeout of {info.timeout} s for its command {info.name!r}"
             then.append(lambda: self._become_ready(message))
         elif isinstance(message, Pong):
             if message.nonce != self._nonce:

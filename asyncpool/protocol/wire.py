@@ -54,8 +54,8 @@ def quote(start: Buffer) -> str:
     shown = bytes(start[:QUOTED])
     if not shown:
         return ""
-    printable = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in shown)
-    hint = " (did the program print to stdout?)" if printable > 0.9 * len(shown) else ""
+    printed = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in shown[:4])
+    hint = " (did the program print to stdout?)" if printed else ""
     return f": {shown!r}{hint}"
 
 
