@@ -121,6 +121,8 @@ class CommandError(AsyncPoolError):
     worker_pid: int | None = None
 
     def __str__(self) -> str:
+        if not self.message and not self.type_name:  # made by hand, as tests do
+            return BaseException.__str__(self)
         # Only a plain CommandError names the type: in all others the class itself does.
         return f"{self.type_name}: {self.message}" if type(self) is CommandError else self.message
 

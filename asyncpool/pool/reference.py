@@ -36,7 +36,9 @@ def reference(function: Any) -> tuple[str, str]:
     owner = getattr(function, "__self__", None)
     if isinstance(owner, types.ModuleType):  # a function written in C
         module = owner.__name__
-    elif owner is not None and not isinstance(owner, type):
+    elif isinstance(owner, type):  # a classmethod; one written in C does not know its module
+        module = owner.__module__
+    elif owner is not None:
         raise PayloadError(
             f"{_title(function)} is bound to an object, which stays in this process: "
             "pass a module-level function, and what it needs as arguments"

@@ -127,7 +127,7 @@ class Scheduler:
     @property
     def full(self) -> bool:
         """True when one more waiting ticket would exceed max_waiting."""
-        if self.limits.max_waiting is None or self.available:
+        if self.limits.max_waiting is None or (self.available and not self.waiting):
             return False
         startable = max(0, self.limits.max_size - self.live)
         return len(self.waiting) - self._soon() - startable >= self.limits.max_waiting
@@ -206,6 +206,8 @@ class Scheduler:
         if worker not in self.checking:
             return []
         self._move(worker, self.checking, self.available).seen = now
+        # A ping warms nobody: the cold end stays the one that is retired.
+        self.available = OrderedDict(sorted(self.available.items(), key=lambda item: item[1].idle_since))
         return self._settle(now, [], proven=worker)
 
     def retire(self, worker: WorkerId, now: float) -> list[Action]:
@@ -287,11 +289,11 @@ class Scheduler:
 
     def _pick(self, ticket: Ticket, proven: WorkerId | None) -> WorkerId | None:
         """Return the warmest worker that can take *ticket*."""
-        if self.limits.check_on_acquire:
-            fits = proven is not None and proven in self.available
-            return proven if fits and not (ticket.exclusive and self.available[proven or 0].tickets) else None
         for worker in reversed(self.available):
-            if not (ticket.exclusive and self.available[worker].tickets):
+            in_use = bool(self.available[worker].tickets)
+            if in_use and ticket.exclusive:
+                continue
+            if in_use or worker == proven or not self.limits.check_on_acquire:
                 return worker
         return None
 

@@ -7,6 +7,8 @@ looked for among what this process has imported already, and of its construction
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -32,6 +34,11 @@ _NEVER = (StopIteration, StopAsyncIteration, AsyncPoolError)  # raised as themse
 _USER_CODE = ("__init_subclass__", "__getattr__", "__getattribute__", "__setattr__")
 _HEAP_TYPE = 1 << 9  # of type.__flags__: the class was made by a class statement, not in C
 
+# Read past whatever a class has put in front of them.
+_ARGS: Callable[[BaseException], tuple[Any, ...]] = vars(BaseException)["args"].__get__
+_DICT: Callable[[BaseException], dict[str, Any]] = vars(BaseException)["__dict__"].__get__
+_TRACEBACK: Callable[[BaseException], TracebackType | None] = vars(BaseException)["__traceback__"].__get__
+
 _duals: dict[type[Exception], type[CommandError]] = {}
 
 
@@ -51,11 +58,11 @@ def describe(error: BaseException, *, skip_frames: int = 0) -> ErrorInfo:
     kind = type(error)
     return ErrorInfo(
         "raised",
-        kind.__module__,
-        kind.__qualname__,
+        clean(str(kind.__module__)),
+        clean(kind.__qualname__),
         _text(error),
         _traceback(error, skip_frames),
-        _travelling(list(error.args)),
+        _travelling(_args(error)),
         _travelling(_plain_attributes(error)),
     )
 
@@ -73,20 +80,20 @@ def rebuild(info: ErrorInfo, pid: int | None) -> CommandError:
     error.traceback = info.traceback
     error.worker_pid = pid
     if info.traceback:
-        error.add_note(f"In worker {pid}:\n{info.traceback.rstrip()}")
+        BaseException.add_note(error, f"In worker {pid}:\n{info.traceback.rstrip()}")  # not the class's own
     return error
 
 
 def _instance(info: ErrorInfo) -> CommandError:
     if info.origin in _ORIGINS:
         return _ORIGINS[info.origin](info.message)
-    args = payload.decode(info.args)
-    args = tuple(args) if isinstance(args, list) else (info.message,)
+    given = _decoded(info.args)
+    args: tuple[Any, ...] = tuple(given) if isinstance(given, list) else (info.message,)
     found = _find(info.module, info.qualname)
     if found is None or not _eligible(found):
         return CommandError(*args)
     try:
-        return _construct(_dual(found), args, payload.decode(info.attributes))
+        return _construct(_dual(found), args, _decoded(info.attributes))
     except Exception:  # a class that refuses costs its type, never the error
         return CommandError(*args)
 
@@ -124,24 +131,39 @@ def _construct(dual: type[CommandError], args: tuple[Any, ...], attributes: Any)
     base: type[Any] = dual
     while base.__flags__ & _HEAP_TYPE:
         base = base.__base__  # type: ignore[assignment] # only object has none
-    error: CommandError = base.__new__(dual)  # type: ignore[call-overload] # of which class, only the run knows
-    try:
-        base.__init__(error, *args)  # in C: sets errno, filename and their like
-    except Exception:
-        pass  # it insists on other arguments; what it would have set is unknown
-    error.args = args
+    error: CommandError
+    try:  # in C: one or the other sets errno, filename and their like
+        error = base.__new__(dual, *args)
+        base.__init__(error, *args)
+    except Exception:  # it insists on other arguments; what it would have set is unknown
+        error = base.__new__(dual)  # type: ignore[call-overload] # of which class, only the run knows
+    if not isinstance(error, OSError):  # whose args leave out the file names that it was made with
+        error.args = args
     if isinstance(attributes, dict):
-        vars(error).update(attributes)
+        vars(error).update({name: value for name, value in attributes.items() if _is_plain(name)})
     return error
+
+
+def _is_plain(name: Any) -> bool:
+    """Return whether an attribute of this name may travel: not what Python or CommandError keep under it."""
+    return isinstance(name, str) and not name.startswith("__") and name != "args" and not hasattr(CommandError, name)
+
+
+def _decoded(data: msgspec.Raw) -> Any:
+    """Return what a worker says, or None where a foreign worker says what cannot be read."""
+    try:
+        return payload.decode(data)
+    except Exception:
+        return None
 
 
 def _reduce(error: CommandError) -> tuple[Any, ...]:
     """Let pickle and copy make the dual class anew: it cannot be found by name."""
-    return _restore, (type(error).__mro__[2], error.args, dict(vars(error)))
+    return _restore, (type(error).__bases__[1], error.args), dict(vars(error))
 
 
-def _restore(cls: type[Exception], args: tuple[Any, ...], attributes: dict[str, Any]) -> CommandError:
-    return _construct(_dual(cls), args, attributes)
+def _restore(cls: type[Exception], args: tuple[Any, ...]) -> CommandError:
+    return _construct(_dual(cls), args, None)
 
 
 def clean(text: str) -> str:
@@ -149,6 +171,13 @@ def clean(text: str) -> str:
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}... ({len(text):,} characters)"
     return text.encode(errors="backslashreplace").decode()
+
+
+def _args(error: BaseException) -> list[Any]:
+    """Return what the exception can be made with again."""
+    if issubclass(type(error), OSError):  # isinstance() would ask the class's own __class__
+        return list(OSError.__reduce__(error)[1])  # with the file names
+    return list(_ARGS(error))
 
 
 def _text(error: BaseException) -> str:
@@ -161,7 +190,7 @@ def _text(error: BaseException) -> str:
 def _traceback(error: BaseException, skip_frames: int) -> str:
     import traceback
 
-    place = error.__traceback__
+    place = _TRACEBACK(error)
     for _ in range(skip_frames):
         place = place.tb_next if place is not None else None
     try:
@@ -181,9 +210,5 @@ def _travelling(value: Any) -> msgspec.Raw:
 
 def _plain_attributes(error: BaseException) -> dict[str, Any]:
     """Return the instance attributes, of which those that cannot travel are left out."""
-    attributes: dict[Any, Any] = getattr(error, "__dict__", {})
-    return {
-        name: value
-        for name, value in attributes.items()
-        if isinstance(name, str) and name != "__notes__" and _travelling(value) is not NOTHING
-    }
+    attributes: dict[Any, Any] = _DICT(error)
+    return {name: value for name, value in attributes.items() if _is_plain(name) and _travelling(value) is not NOTHING}

@@ -19,6 +19,7 @@ from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
 NOTHING = Raw(b"\xc0")  # nil
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
 
 class Message(Struct, array_like=True, tag_field="kind", gc=False):
@@ -163,7 +164,7 @@ def decode_to_worker(body: Buffer) -> ToWorker | None:
     """
     try:
         return _to_worker.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         _raise_unless_skippable(body, error)
         return None
 
@@ -176,7 +177,7 @@ def decode_to_parent(body: Buffer) -> ToParent | None:
     """
     try:
         return _to_parent.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         _raise_unless_skippable(body, error)
         return None
 
@@ -185,7 +186,7 @@ def _raise_unless_skippable(body: Buffer, error: Exception) -> None:
     kind: Any = None
     try:
         kind = msgspec.msgpack.decode(_any_kind.decode(body)[0])
-    except (msgspec.DecodeError, IndexError, RecursionError):
+    except (*UNREADABLE, IndexError):
         pass
     if not isinstance(kind, int) or kind < FIRST_SKIPPABLE_KIND:
         raise FrameError(f"not a message ({error}){quote(body)}") from None

@@ -6,8 +6,9 @@ annotated. No pickle: nothing that arrives can run or import anything.
 
 from __future__ import annotations
 
+import datetime
 import struct
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +22,8 @@ PATH = 2  # the file system's bytes
 COMPLEX = 3  # two little-endian doubles
 
 _COMPLEX = struct.Struct("<dd")
+# What the encoder takes as it is; it looks for the very class.
+_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, PurePosixPath, PureWindowsPath, type(Path()))
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack's own integers reach
 
 
@@ -39,9 +42,10 @@ def encode(value: Any) -> bytes:
         ValueError: A string holds lone surrogates, or containers are nested too deeply or contain themselves.
     """
     try:
-        return _encoder.encode(value)
-    except OverflowError:
-        return _encode_with_large_integers(value)
+        try:
+            return _encoder.encode(value)
+        except OverflowError:
+            return _encode_with_large_integers(value)
     except RecursionError:
         raise ValueError("containers are nested too deeply, or contain themselves") from None
 
@@ -118,11 +122,18 @@ def _encode_with_large_integers(value: Any) -> bytes:
         if isinstance(item, (list, tuple)):
             return [replace(each) for each in item]
         if isinstance(item, dict):
-            return {replace(key): replace(each) for key, each in item.items()}
+            pairs = [_encoder.encode(replace(each)) for pair in item.items() for each in pair]
+            return msgspec.Raw(_map_header(len(item)) + b"".join(pairs))  # an Ext cannot be a key of a dict
         return item
 
-    plain = msgspec.to_builtins(value, enc_hook=_to_plain, builtin_types=(bytes, bytearray, memoryview, Ext))
+    plain = msgspec.to_builtins(value, enc_hook=_to_plain, builtin_types=_ALIKE)
     return _encoder.encode(replace(plain))
+
+
+def _map_header(size: int) -> bytes:
+    if size < 16:
+        return bytes([0x80 | size])
+    return b"\xde" + size.to_bytes(2, "big") if size < 2**16 else b"\xdf" + size.to_bytes(4, "big")
 
 
 def _refuse_foreign_classes(annotation: Any) -> None:
@@ -134,7 +145,7 @@ def _refuse_foreign_classes(annotation: Any) -> None:
         if isinstance(node, (tuple, list)):
             found.extend(node)
         elif isinstance(node, msgspec.inspect.CustomType):
-            if not issubclass(node.cls, (PurePath, complex)):
+            if node.cls is not object and not issubclass(node.cls, (PurePath, complex)):
                 raise TypeError(f"{_name(node.cls)} cannot travel between processes")
         elif isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(node) not in seen:
             seen.add(id(node))
