@@ -26,6 +26,7 @@ class Turns(Protocol):
 
     def withdraw(self, call: Call) -> bool:
         """Take a waiting call back; False when it does not wait (any more)."""
+        raise NotImplementedError
 
     def next(self) -> Call | None:
         """Return the call whose turn it is when the one before it is answered."""

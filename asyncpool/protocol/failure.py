@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -137,7 +137,7 @@ def _construct(dual: type[CommandError], args: tuple[Any, ...], attributes: Any)
         base.__init__(error, *args)
     except Exception:  # it insists on other arguments; what it would have set is unknown
         error = base.__new__(dual)  # type: ignore[call-overload] # of which class, only the run knows
-    if not isinstance(error, OSError):  # whose args leave out the file names that it was made with
+    if not issubclass(dual, OSError):  # whose args leave out the file names that it was made with
         error.args = args
     if isinstance(attributes, dict):
         vars(error).update({name: value for name, value in attributes.items() if _is_plain(name)})
@@ -176,7 +176,7 @@ def clean(text: str) -> str:
 def _args(error: BaseException) -> list[Any]:
     """Return what the exception can be made with again."""
     if issubclass(type(error), OSError):  # isinstance() would ask the class's own __class__
-        return list(OSError.__reduce__(error)[1])  # with the file names
+        return list(OSError.__reduce__(cast("OSError", error))[1])  # with the file names
     return list(_ARGS(error))
 
 

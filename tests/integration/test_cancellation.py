@@ -1,0 +1,351 @@
+"""A cancelled call stops its command, leaks nothing, and tells its caller only when the command runs no more."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncpool import Pool, PoolError, WorkerCrashed
+from tests.conftest import Gate
+from tests.support import commands
+from tests.support.processes import alive, there
+from tests.support.waiting import eventually, steps
+
+
+@contextlib.asynccontextmanager
+async def pool_of(size: int, **options: Any) -> AsyncIterator[Pool]:
+    async with Pool(commands, min_size=size, max_size=size, stderr="discard", **options) as pool:
+        yield pool
+
+
+async def test_a_queued_call_that_is_cancelled_never_runs(gate: Gate, tmp_path: Path) -> None:
+    """It leaves the queue, no worker is touched, and the calls behind it move up."""
+    trace = tmp_path / "trace"
+    async with pool_of(1) as pool:
+        holder = asyncio.create_task(pool.run("wait_at", gate.path))
+        queued = [asyncio.create_task(pool.run("append", str(trace), str(number))) for number in range(6)]
+        await eventually(gate.reached)
+        for number in (0, 2, 3, 5):
+            queued[number].cancel()
+        await asyncio.wait([queued[number] for number in (0, 2, 3, 5)])
+        assert pool.stats().waiting == 2
+        gate.open()
+        await asyncio.gather(holder, queued[1], queued[4])
+        assert pool.stats().spawned == 1
+        assert pool.stats().outcomes == {"ok": 3, "cancelled": 4}
+    assert trace.read_text().split() == ["1", "4"]
+
+
+async def test_a_call_that_is_cancelled_before_its_first_step_leaves_no_trace(pool: Pool) -> None:
+    """A task that never began has submitted nothing."""
+    task = asyncio.create_task(pool.run("echo"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pool.stats().submitted == 0
+
+
+async def _task_cancel(pool: Pool, gate: Gate) -> None:
+    task = asyncio.create_task(pool.run("wait_at", gate.path))
+    await eventually(gate.reached)
+    task.cancel("why")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+async def _asyncio_timeout(pool: Pool, gate: Gate) -> None:
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.2):
+            await pool.run("wait_at", gate.path)
+    assert not isinstance(caught.value, PoolError)
+
+
+async def _asyncio_wait_for(pool: Pool, gate: Gate) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pool.run("wait_at", gate.path), 0.2)
+
+
+async def _anyio_move_on_after(pool: Pool, gate: Gate) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        await pool.run("wait_at", gate.path)
+    assert scope.cancelled_caught
+
+
+async def _anyio_fail_after(pool: Pool, gate: Gate) -> None:
+    with pytest.raises(TimeoutError):
+        with anyio.fail_after(0.2):
+            await pool.run("wait_at", gate.path)
+
+
+async def _anyio_cancel_scope(pool: Pool, gate: Gate) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(pool.run, "wait_at", gate.path)
+        await eventually(gate.reached)
+        group.cancel_scope.cancel()
+
+
+async def _asyncio_task_group(pool: Pool, gate: Gate) -> None:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pool.run("wait_at", gate.path))
+            await eventually(gate.reached)
+            raise ValueError("sibling")
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+
+
+WAYS = [
+    _task_cancel,
+    _asyncio_timeout,
+    _asyncio_wait_for,
+    _anyio_move_on_after,
+    _anyio_fail_after,
+    _anyio_cancel_scope,
+    _asyncio_task_group,
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
+async def test_when_the_cancelled_caller_learns_of_it_the_worker_is_gone(
+    gate: Gate, way: Callable[[Pool, Gate], Any]
+) -> None:
+    """In every way of cancelling: process and pid are gone when the await ends, and a successor serves."""
+    async with pool_of(1) as pool:
+        first = await pool.run("pid")
+        await way(pool, gate)
+        assert gate.reached() == [first]
+        assert not there(first)
+        second = await pool.run("pid")
+        assert second != first
+        assert pool.stats().outcomes == {"ok": 2, "cancelled": 1}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
+async def test_in_every_way_of_cancelling_a_stopped_worker_goes_too(
+    gate: Gate, way: Callable[[Pool, Gate], Any]
+) -> None:
+    """SIGSTOP does not save a worker whose call is cancelled, nor do ignored signals."""
+    async with pool_of(1) as pool:
+        pid = await pool.run("pid")
+        await pool.run("ignore_term")
+
+        async def stop() -> None:
+            await eventually(gate.reached)
+            os.kill(pid, signal.SIGSTOP)
+
+        stopping = asyncio.create_task(stop())
+        await way(pool, gate)
+        await stopping
+        assert not there(pid)
+
+
+async def test_a_scope_that_outlives_the_cancelled_call_is_not_disturbed(gate: Gate) -> None:
+    """After a cancelled call the same task, and scopes around it, go on as if nothing were."""
+    async with pool_of(1) as pool:
+        async with asyncio.timeout(30):
+            with anyio.move_on_after(20) as outer:
+                with anyio.move_on_after(0.1) as inner:
+                    await pool.run("wait_at", gate.path)
+                assert inner.cancelled_caught
+                assert await pool.run("echo", 1) == 1
+                await anyio.lowlevel.checkpoint()
+            assert not outer.cancelled_caught
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+
+async def test_the_grandchildren_of_a_cancelled_call_go_with_it(tmp_path: Path) -> None:
+    """The worker's whole process group is killed."""
+    path = tmp_path / "pid"
+    async with pool_of(1) as pool:
+        task = asyncio.create_task(pool.run("spawn_and", 60, str(path), "sleep"))
+        grandchild = int(await eventually(lambda: path.exists() and path.read_text()))
+        task.cancel()
+        await asyncio.wait([task])
+        await eventually(lambda: not alive(grandchild))
+
+
+async def test_a_second_cancel_releases_the_caller_early(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stops the command, the second ends the wait for it; the worker is still killed and replaced."""
+    async with pool_of(1) as pool:
+        pid = await pool.run("pid")
+        task = asyncio.create_task(pool.run("wait_at", gate.path))
+        await eventually(gate.reached)
+        task.cancel()
+        await steps(1)
+        assert not task.done()
+        task.cancel()
+        await steps(3)
+        assert task.cancelled()
+        assert await pool.run("pid") != pid
+        assert not there(pid)
+        assert pool.stats().outcomes == {"ok": 2, "cancelled": 1}
+
+
+async def test_a_cancel_in_the_step_of_the_answer_is_not_swallowed(pool: Pool) -> None:
+    """Cancelled while the reply is on its way: the caller is cancelled, or has its answer; the worker is free."""
+    for passes in range(12):
+        for _ in range(10):
+            task = asyncio.create_task(pool.run("echo", passes))
+            await steps(passes)
+            was_done = task.done()
+            cancelled = task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() if cancelled else was_done
+            if not task.cancelled():
+                assert task.result() == passes
+    await eventually(lambda: pool.stats().idle == 2)
+    assert pool.stats().running == pool.stats().waiting == 0
+
+
+async def test_1000_calls_cancelled_at_random_moments_leak_nothing() -> None:
+    """No wrong answer, no stray cancellation; afterwards all workers are free, and the counters add up."""
+    chance = random.Random(7)
+    async with pool_of(4) as pool:
+
+        async def call(number: int) -> int:
+            if number % 3 == 0:
+                await pool.run("sleep", 0.002)
+            return await pool.run("echo", number)
+
+        async def disturbed(number: int) -> int | None:
+            task = asyncio.create_task(call(number))
+            moment = chance.random()
+            if moment < 0.3:
+                await steps(chance.randrange(6))
+                task.cancel()
+            elif moment < 0.45:
+                await asyncio.sleep(chance.random() * 0.4)
+                task.cancel()
+                if moment < 0.35:
+                    await steps(1)
+                    task.cancel()
+            try:
+                return await task
+            except asyncio.CancelledError:
+                assert moment < 0.45
+                return None
+
+        for start in range(0, 1000, 100):
+            answers = await asyncio.gather(*(disturbed(number) for number in range(start, start + 100)))
+            assert all(answer in (None, number) for number, answer in enumerate(answers, start))
+            assert sum(answer is not None for answer in answers) >= 40
+        await eventually(lambda: pool.stats().idle == 4)
+        stats = pool.stats()
+        assert (stats.running, stats.waiting, stats.busy) == (0, 0, 0)
+        assert sum(stats.outcomes.values()) == stats.submitted
+        assert set(stats.outcomes) == {"ok", "cancelled"}
+        assert await asyncio.gather(*(pool.run("echo", number) for number in range(100))) == list(range(100))
+
+
+async def test_1000_queued_calls_are_cancelled_at_once(gate: Gate) -> None:
+    """A thousand waiting calls in one cancelled group are gone, and the worker that was busy is not touched."""
+    async with pool_of(1) as pool:
+        holder = asyncio.create_task(pool.run("wait_at", gate.path, "held"))
+        await eventually(gate.reached)
+        with anyio.move_on_after(0.05):
+            async with anyio.create_task_group() as group:
+                for number in range(1000):
+                    group.start_soon(pool.run, "echo", number)
+        assert pool.stats().waiting == 0
+        gate.open()
+        assert await holder == "held"
+        assert pool.stats().outcomes == {"ok": 1, "cancelled": 1000}
+        assert pool.stats().spawned == 1
+
+
+async def test_one_calls_cancellation_never_hits_the_next(gate: Gate) -> None:
+    """The kill is for the call that was cancelled: a queued one gets another worker and its own answer."""
+    async with pool_of(1) as pool:
+        for number in range(10):
+            first = asyncio.create_task(pool.run("sleep", 60))
+            second = asyncio.create_task(pool.run("echo", number))
+            await eventually(lambda: pool.stats().running == 1)
+            first.cancel()
+            assert await second == number
+            assert first.done() or (await asyncio.wait([first]))
+            assert first.cancelled()
+
+
+async def test_a_cancelled_call_in_mid_write_takes_its_worker_along() -> None:
+    """50 MB on their way to a stopped worker: the caller is free, and so is the memory's way to another worker."""
+    async with pool_of(1) as pool:
+        pid = await pool.run("pid")
+        os.kill(pid, signal.SIGSTOP)
+        task = asyncio.create_task(pool.run("length", b"x" * 50_000_000))
+        await eventually(lambda: pool.stats().running == 1)
+        await steps(20)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert not there(pid)
+        assert await pool.run("length", b"x" * 50_000_000) == 50_000_000
+
+
+async def test_a_cancelled_call_on_a_lease_ends_the_lease(gate: Gate) -> None:
+    """Its worker is killed, so what the lease stood for is gone: it says so, and can be released."""
+    async with pool_of(2) as pool:
+        async with pool.acquire() as worker:
+            task = asyncio.create_task(worker.run("wait_at", gate.path))
+            behind = asyncio.create_task(worker.run("echo", 1))
+            await eventually(gate.reached)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert not there(gate.reached()[0])
+            with pytest.raises(WorkerCrashed) as caught:
+                await behind
+            assert caught.value.started is False
+            with pytest.raises(WorkerCrashed):
+                await worker.run("echo", 1)
+        await eventually(lambda: pool.stats().idle == 2)
+
+
+async def test_a_cancelled_call_that_waits_on_a_lease_harms_nobody(gate: Gate) -> None:
+    """It leaves the lease's own queue; the call before it and the one behind it go on."""
+    async with pool_of(1) as pool, pool.acquire() as worker:
+        calls = [asyncio.create_task(worker.run("wait_at", gate.path, number)) for number in range(3)]
+        await eventually(gate.reached)
+        calls[1].cancel()
+        await asyncio.wait([calls[1]])
+        gate.open()
+        assert await calls[0] == 0
+        assert await calls[2] == 2
+        assert pool.stats().spawned == 1
+
+
+async def test_cancelling_a_call_while_no_worker_is_there_yet_withdraws_it(tmp_path: Path) -> None:
+    """With min_size=0 the call waits for a start: cancelled, it is gone, and the worker is kept or goes quietly."""
+    async with Pool(commands, min_size=0, max_size=1, stderr="discard") as pool:
+        for passes in range(8):
+            task = asyncio.create_task(pool.run("append", str(tmp_path / "trace"), "ran"))
+            await steps(1)
+            if task.done():
+                break
+            await steps(passes)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            if pool.stats().idle:
+                break
+        assert await pool.run("echo", 1) == 1
+
+
+async def test_cancelling_start_leaves_nothing(tmp_path: Path) -> None:
+    """start() that is cancelled at any moment tears down what it had begun."""
+    for passes in (0, 1, 2, 3, 5, 8, 13, 50):
+        pool = Pool("tests.support.slow_start", min_size=2, max_size=2, stderr="discard")
+        task = asyncio.create_task(pool.start())
+        await steps(passes)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert pool.workers() == []

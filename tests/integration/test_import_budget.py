@@ -1,0 +1,59 @@
+"""What is imported, and what is not: a worker starts often, and each import costs milliseconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from asyncpool import Pool
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    "asyncio",
+    "anyio",
+    "logging",
+    "socket",
+    "ssl",
+    "concurrent.futures",
+    "multiprocessing",
+    "subprocess",
+    "pickle",
+}
+
+
+def imported_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after *statement*."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    """`import asyncpool` brings no module of the standard library along, least of all typing and asyncio."""
+    new = imported_by("import asyncpool") - imported_by("pass")
+    assert new == {"asyncpool"}
+
+
+def test_marking_commands_costs_nothing() -> None:
+    """A worker's module that marks a command needs one more small module."""
+    new = imported_by("import asyncpool; asyncpool.command(lambda: None)") - imported_by("pass")
+    assert new == {"__future__", "asyncpool", "asyncpool.commands"}
+
+
+async def test_a_worker_without_modules_has_imported_nothing_heavy() -> None:
+    """No asyncio, no anyio, no logging, no pickle, and nothing of the parent's half of the package."""
+    async with Pool(max_size=1, stderr="discard") as pool:
+        modules = set(await pool.run(_modules_of_a_worker_command()))
+    assert modules & HEAVY == set()
+    assert not [name for name in modules if name.startswith("asyncpool.pool")]
+
+
+def _modules_of_a_worker_command() -> object:
+    from tests.support import bare
+
+    return bare.modules
+
+
+async def test_a_worker_with_plain_commands_has_imported_nothing_heavy() -> None:
+    """Marking and running commands brings in nothing more."""
+    async with Pool("tests.support.bare", max_size=1, stderr="discard") as pool:
+        modules = set(await pool.run("modules"))
+    assert modules & HEAVY == set()

@@ -1,0 +1,312 @@
+"""A lease: several calls on one worker, which nobody else uses meanwhile."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from asyncpool import AcquireTimeout, Pool, PoolClosed, PoolError, WorkerCrashed
+from tests.conftest import Gate
+from tests.support import commands
+from tests.support.processes import there
+from tests.support.waiting import eventually, steps
+
+
+async def test_calls_of_a_lease_share_their_workers_state(pool: Pool) -> None:
+    """All calls of a lease run on the same worker, which keeps what they left."""
+    async with pool.acquire() as first, pool.acquire() as second:
+        assert first.pid != second.pid
+        await first.run("remember", "cat", "Tom")
+        await second.run("remember", "cat", "Fluffy")
+        assert await first.run("recall", "cat") == "Tom"
+        assert await second.run("recall", "cat") == "Fluffy"
+        assert await first.run(commands.pid) == first.pid
+        assert pool.stats().busy == 2
+    assert pool.stats().idle == 2
+
+
+async def test_a_leased_worker_serves_nobody_else(gate: Gate) -> None:
+    """pool.run from other tasks goes to the other workers only, even while the leased one does nothing."""
+    async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool, pool.acquire() as worker:
+        pids = await asyncio.gather(*(pool.run("pid") for _ in range(50)))
+        assert worker.pid not in pids
+
+
+async def test_a_lease_is_acquired_and_released_by_hand(pool: Pool) -> None:
+    """Awaited instead of entered; given back with release()."""
+    worker = await pool.acquire()
+    assert await worker.run("pid") == worker.pid
+    await pool.release(worker)
+    assert pool.stats().idle == 2
+    assert pool.stats().exited == {}
+
+
+async def test_a_lease_is_released_once(pool: Pool) -> None:
+    """A second release, or a use after it, says so and disturbs nobody."""
+    worker = await pool.acquire()
+    await pool.release(worker)
+    for use in (pool.release(worker), worker.run("pid")):
+        with pytest.raises(PoolError, match=r"released already: acquire\(\) a new one"):
+            await use
+    async with pool.acquire() as again:
+        assert await again.run("echo", 1) == 1
+        with pytest.raises(PoolError, match="released already"):
+            await pool.release(worker)
+        assert await again.run("echo", 2) == 2
+    with pytest.raises(PoolError, match="released already"):
+        await again.run("pid")
+    assert pool.stats().idle == 2
+
+
+async def test_releasing_within_the_block_is_told_at_its_end(pool: Pool) -> None:
+    """The block releases too: twice is twice."""
+    with pytest.raises(PoolError, match="released already"):
+        async with pool.acquire() as worker:
+            await pool.release(worker)
+    assert pool.stats().idle == 2
+
+
+async def test_a_strangers_lease_is_refused(pool: Pool) -> None:
+    """A lease belongs to the pool that gave it."""
+    async with Pool(commands, max_size=1, stderr="discard") as other, other.acquire() as worker:
+        with pytest.raises(PoolError, match="acquired from another pool"):
+            await pool.release(worker)
+        assert await worker.run("echo", 1) == 1
+    assert pool.stats().idle == 2
+
+
+async def test_a_lease_that_is_released_with_a_call_running_takes_its_worker_along(gate: Gate) -> None:
+    """Nobody may get a worker that is busy with somebody else's command: it is killed, and the call told."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        async with pool.acquire() as worker:
+            call = asyncio.create_task(worker.run("wait_at", gate.path))
+            behind = asyncio.create_task(worker.run("echo", 1))
+            await eventually(gate.reached)
+        with pytest.raises(WorkerCrashed, match="released with a call still running") as caught:
+            await call
+        assert caught.value.started is True
+        with pytest.raises(WorkerCrashed) as caught:
+            await behind
+        assert caught.value.started is False
+        assert not there(gate.reached()[0])
+        assert await pool.run("pid") != gate.reached()[0]
+        assert pool.stats().exited == {"released": 1}
+
+
+async def test_a_lost_lease_stays_lost(pool: Pool) -> None:
+    """Its worker crashed: every later call says so, though a successor is there; releasing it is fine."""
+    async with pool.acquire() as worker:
+        pid = worker.pid
+        with pytest.raises(WorkerCrashed):
+            await worker.run("crash")
+        for _ in range(3):
+            with pytest.raises(
+                WorkerCrashed, match=r"the worker of this lease \(pid \d+\) has ended.*acquire\(\) a new one"
+            ) as caught:
+                await worker.run("echo", 1)
+            assert caught.value.started is False
+            assert caught.value.pid == pid
+            await asyncio.sleep(0)
+        await eventually(lambda: pool.stats().idle == 2)
+        with pytest.raises(WorkerCrashed):
+            await worker.run("echo", 1)
+    assert await pool.run("echo", 1) == 1
+
+
+async def test_a_lease_whose_idle_worker_is_killed_from_outside_is_lost(pool: Pool) -> None:
+    """Even right after the kill, before anybody noticed: the call fails, is not moved, and tells it never ran."""
+    for passes in range(5):
+        async with pool.acquire() as worker:
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            await steps(passes)
+            with pytest.raises(WorkerCrashed) as caught:
+                await worker.run("echo", 1)
+            assert caught.value.started is False
+        await eventually(lambda: pool.stats().idle == 2)
+
+
+async def test_calls_queue_behind_leases_and_leases_behind_calls(gate: Gate) -> None:
+    """One queue, in order: call, lease, call."""
+    order: list[str] = []
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        holder = asyncio.create_task(pool.run("wait_at", gate.path))
+        await eventually(gate.reached)
+
+        async def call(name: str) -> None:
+            await pool.run("echo")
+            order.append(name)
+
+        async def lease(name: str) -> None:
+            async with pool.acquire() as worker:
+                await worker.run("echo")
+                await worker.run("echo")
+                order.append(name)
+
+        tasks = []
+        for make, name in ((call, "1"), (lease, "2"), (call, "3"), (lease, "4"), (call, "5")):
+            tasks.append(asyncio.create_task(make(name)))
+            await steps(1)
+        assert pool.stats().waiting == 5
+        gate.open()
+        await asyncio.gather(holder, *tasks)
+    assert order == ["1", "2", "3", "4", "5"]
+
+
+async def test_a_task_that_holds_all_workers_is_told_instead_of_waiting_for_itself() -> None:
+    """pool.run and acquire from the holder of all leases raise; other tasks wait as usual."""
+    async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool:
+        async with pool.acquire() as first, pool.acquire():
+            for use in (pool.run("echo"), pool.acquire(), pool.options(acquire_timeout=9).run("echo")):
+                with pytest.raises(
+                    PoolError, match=r"this task holds all 2 workers of the pool as leases.*run the command on a lease"
+                ):
+                    await use
+            other = asyncio.create_task(pool.run("echo", 5))
+            await steps(3)
+            assert not other.done()
+            assert await first.run("echo", 1) == 1
+        assert await other == 5
+        assert pool.stats().waiting == 0
+
+
+async def test_a_cancelled_acquire_leaks_no_worker(gate: Gate) -> None:
+    """Cancelled in the queue, in the step of the grant, or just after: all workers are free again."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        for passes in range(6):
+            async with pool.acquire() as worker:
+                task = asyncio.ensure_future(_acquire(pool))
+                await steps(2)
+                assert await worker.run("echo", passes) == passes
+            await steps(passes)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                await pool.release(task.result())
+            await eventually(lambda: pool.stats().idle == 1)
+        task = asyncio.ensure_future(_acquire(pool))
+        task.cancel()
+        await asyncio.wait([task])
+        assert await pool.run("echo", 1) == 1
+        assert pool.stats().spawned == 1
+
+
+async def test_an_acquire_cancelled_in_the_very_step_of_its_grant_passes_the_worker_on() -> None:
+    """The release grants the lease and the cancel follows at once, before the waiting task runs."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        held = await pool.acquire()
+        waiting = asyncio.ensure_future(_acquire(pool))
+        behind = asyncio.ensure_future(pool.run("echo", 7))
+        await steps(2)
+        await pool.release(held)
+        waiting.cancel()
+        assert await behind == 7
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert pool.stats().idle == 1
+
+
+async def _acquire(pool: Pool) -> object:
+    return await pool.acquire()
+
+
+@pytest.mark.parametrize("passes", range(4))
+async def test_a_lease_of_a_dying_worker_is_lost_or_of_another(pool: Pool, passes: int) -> None:
+    """Acquired after a kill that nobody has noticed yet: its first call fails unstarted, or runs elsewhere."""
+    for _ in range(5):
+        await eventually(lambda: pool.stats().idle == 2)
+        killed = [info.pid for info in pool.workers()]
+        for pid in killed:
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        async with pool.acquire() as worker:
+            if worker.pid in killed:
+                await steps(passes)
+                with pytest.raises(WorkerCrashed) as caught:
+                    await worker.run("echo")
+                assert caught.value.started is False
+            else:
+                assert await worker.run("echo", passes) == passes
+
+
+async def test_calls_on_one_lease_are_served_one_at_a_time_in_order(pool: Pool, gate: Gate) -> None:
+    """Concurrent calls wait for one another."""
+    async with pool.acquire() as worker:
+        await worker.run("remember", "log", "")
+        calls = [asyncio.create_task(worker.run("echo", number)) for number in range(100)]
+        finished: list[int] = []
+        for call in calls:
+            call.add_done_callback(lambda done: finished.append(done.result()))
+        assert await asyncio.gather(*calls) == list(range(100))
+        assert finished == list(range(100))
+
+
+async def test_acquire_timeout_holds_for_leases() -> None:
+    """acquire() waits no longer than acquire_timeout, the pool's or the view's."""
+    async with Pool(commands, max_size=1, acquire_timeout=0.1, stderr="discard") as pool:
+
+        async def other() -> None:
+            with pytest.raises(AcquireTimeout, match=r"within 0\.1 s \(acquire_timeout\)"):
+                await pool.acquire()
+            with pytest.raises(AcquireTimeout, match=r"within 0\.05 s"):
+                async with pool.options(acquire_timeout=0.05).acquire():
+                    pytest.fail("nobody released a worker")
+
+        async with pool.acquire():
+            await asyncio.create_task(other())
+        async with pool.acquire() as worker:
+            assert await worker.run("echo", 1) == 1
+
+
+async def test_a_leases_calls_keep_to_timeouts(pool: Pool) -> None:
+    """The command's own timeout holds on a lease: its worker is stopped, and the lease lost."""
+    async with pool.acquire() as worker:
+        with pytest.raises(TimeoutError, match=r"timeout of 0\.2 s"):
+            await worker.run(commands.impatient, 60)
+        with pytest.raises(WorkerCrashed):
+            await worker.run("echo")
+
+
+async def test_closing_the_pool_ends_leases() -> None:
+    """aclose(0) while a lease is held and another waits: both learn of it; release after it is harmless."""
+    pool = Pool(commands, max_size=1, stderr="discard")
+    await pool.start()
+    worker = await pool.acquire()
+    call = asyncio.create_task(worker.run("sleep", 60))
+    waiting = asyncio.ensure_future(_acquire(pool))
+    await steps(3)
+    await pool.aclose(0)
+    with pytest.raises(PoolClosed) as caught:
+        await call
+    assert caught.value.started is True
+    with pytest.raises(PoolClosed, match="before a worker came free") as caught:
+        await waiting
+    assert caught.value.started is False
+    with pytest.raises((PoolClosed, WorkerCrashed)):
+        await worker.run("echo")
+    await pool.release(worker)
+
+
+async def test_a_held_lease_without_a_call_does_not_hold_up_aclose() -> None:
+    """Nothing runs on it, so there is nothing to wait for."""
+    pool = Pool(commands, max_size=1, stderr="discard")
+    await pool.start()
+    worker = await pool.acquire()
+    async with asyncio.timeout(5):
+        await pool.aclose(60)
+    await pool.release(worker)
+
+
+async def test_a_lease_serves_during_the_grace_of_aclose(gate: Gate) -> None:
+    """A call that runs on a lease when the pool closes is served."""
+    pool = Pool(commands, max_size=1, stderr="discard")
+    await pool.start()
+    worker = await pool.acquire()
+    call = asyncio.create_task(worker.run("wait_at", gate.path, 5))
+    await eventually(gate.reached)
+    closing = asyncio.create_task(pool.aclose(60))
+    await steps(3)
+    gate.open()
+    assert await call == 5
+    await closing

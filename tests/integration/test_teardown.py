@@ -1,0 +1,261 @@
+"""Programs whose event loop ends without ``aclose()``: they end soon, leave nobody behind, and say so once."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import tagged
+from tests.support.scripts import Ended, Script, noise
+from tests.support.waiting import eventually_now
+
+LOOPS = ("asyncio", "uvloop")
+AT_ONCE = 3  # programs
+
+ENDINGS = {"return": 0, "raise": 1, "SIGINT": -signal.SIGINT, "sys.exit": 5}
+END = """
+    ending = sys.argv[1]
+    def end():
+        if ending == "raise":
+            raise RuntimeError("the application's own")
+        if ending == "SIGINT":
+            os.kill(os.getpid(), signal.SIGINT)
+        if ending == "sys.exit":
+            sys.exit(5)
+"""
+
+STARTING = f"""{END}
+    async def main():
+        pool = Pool("tests.support.commands", min_size=2, max_size=4, stderr="discard")
+        start = asyncio.create_task(pool.start())
+        for _ in range(int(sys.argv[2])):
+            await asyncio.sleep(0)
+        end()
+        if ending == "SIGINT":
+            await asyncio.sleep(60)
+    RUN(main())
+"""
+
+REPLACING = f"""{END}
+    async def main():
+        pool = Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard")
+        await pool.start()
+        calls = [asyncio.create_task(pool.run("echo", number)) for number in range(4)]
+        for info in pool.workers():
+            os.kill(info.pid, signal.SIGKILL)
+        for _ in range(int(sys.argv[2])):
+            await asyncio.sleep(0)
+        end()
+        if ending == "SIGINT":
+            await asyncio.sleep(60)
+    RUN(main())
+"""
+
+RUNNING = f"""{END}
+    async def main():
+        pool = Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard")
+        await pool.start()
+        calls = [asyncio.create_task(pool.run("sleep", 60)) for number in range(10)]
+        for _ in range(int(sys.argv[2])):
+            await asyncio.sleep(0)
+        end()
+        if ending == "SIGINT":
+            await asyncio.sleep(60)
+    RUN(main())
+"""
+
+IN_A_BLOCK = f"""{END}
+    async def sleeping(pool):
+        try:
+            await pool.run("sleep", 60)
+        except PoolClosed:
+            print("PoolClosed")
+
+    async def main():
+        async with Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard") as pool:
+            calls = [asyncio.create_task(sleeping(pool)) for number in range(10)]
+            for _ in range(int(sys.argv[2])):
+                await asyncio.sleep(0)
+            if ending == "return":
+                for call in calls:
+                    call.cancel()
+                return
+            end()
+            await asyncio.sleep(60)
+    RUN(main())
+"""
+
+WRITING = f"""{END}
+    async def main():
+        pool = Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard")
+        await pool.start()
+        os.kill(pool.workers()[0].pid, signal.SIGSTOP)
+        os.kill(pool.workers()[1].pid, signal.SIGSTOP)
+        calls = [asyncio.create_task(pool.run("length", b"x" * 10_000_000)) for number in range(3)]
+        for _ in range(int(sys.argv[2])):
+            await asyncio.sleep(0)
+        end()
+        if ending == "SIGINT":
+            await asyncio.sleep(60)
+    RUN(main())
+"""
+
+
+def check(ended: Ended, code: int, *, warnings: int = 1, where: str = "") -> None:
+    """Check that a program ended by itself, rightly, and without noise."""
+    assert ended.code is not None, f"{where}: it hung\n{ended.err[-3000:]}"
+    assert ended.code == code, f"{where}: {ended.code}\n{ended.err[-3000:]}"
+    assert noise(ended.err) == [], f"{where}\n{ended.err[-3000:]}"
+    assert ended.err.count("ResourceWarning") <= warnings, f"{where}\n{ended.err[-3000:]}"
+    expected = {0: 0, 5: 0, 1: 1}.get(code, 2)  # asyncio shows the cancellation before the KeyboardInterrupt
+    assert ended.err.count("Traceback (most recent call last)") <= expected, f"{where}\n{ended.err[-3000:]}"
+
+
+def nobody_is_left() -> bool:
+    """Tell whether all processes of this test are gone, or soon are."""
+    tag = os.environ["ASYNCPOOL_TEST_TAG"]
+    return eventually_now(lambda: not tagged(tag), 2.0)
+
+
+def matrix(tmp_path: Path, text: str, loop: str, ending: str, passes: list[int], *, warnings: int = 1) -> None:
+    """Run one program for each number of passes of the loop before its end."""
+    todo = list(passes)
+    while todo:
+        batch, todo = todo[:AT_ONCE], todo[AT_ONCE:]
+        scripts = {k: Script(tmp_path / f"app{k}.py", text, ending, str(k), LOOP=loop) for k in batch}
+        ends = {k: script.wait() for k, script in scripts.items()}
+        for k, ended in ends.items():
+            check(ended, ENDINGS[ending], warnings=warnings, where=f"after {k} passes")
+        assert nobody_is_left()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["return", "raise", "SIGINT"])
+def test_a_loop_that_ends_in_mid_spawn_hangs_nowhere(tmp_path: Path, loop: str, ending: str) -> None:
+    """main() ends 0 to 12 passes after workers began to start: right exit code, no orphan, no noise."""
+    matrix(tmp_path, STARTING, loop, ending, list(range(13)))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["return", "raise", "SIGINT"])
+def test_a_loop_that_ends_while_workers_are_replaced_hangs_nowhere(tmp_path: Path, loop: str, ending: str) -> None:
+    """main() ends while killed workers are being buried and their successors start."""
+    matrix(tmp_path, REPLACING, loop, ending, [0, 1, 2, 4, 8, 12])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["return", "raise", "SIGINT", "sys.exit"])
+def test_a_loop_that_ends_with_calls_running_and_waiting_hangs_nowhere(tmp_path: Path, loop: str, ending: str) -> None:
+    """No call of a task that nobody awaits makes noise, and no worker lives on."""
+    matrix(tmp_path, RUNNING, loop, ending, [0, 1, 6])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["return", "raise", "SIGINT", "sys.exit"])
+def test_a_loop_that_ends_within_the_block_closes_the_pool(tmp_path: Path, loop: str, ending: str) -> None:
+    """With ``async with`` there is nothing to warn of."""
+    matrix(tmp_path, IN_A_BLOCK, loop, ending, [0, 1, 6], warnings=0)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["return", "SIGINT"])
+def test_a_loop_that_ends_in_mid_write_hangs_nowhere(tmp_path: Path, loop: str, ending: str) -> None:
+    """10 MB that a stopped worker does not read hold nothing up."""
+    matrix(tmp_path, WRITING, loop, ending, [0, 1, 6])
+
+
+FORGOTTEN = """
+    async def main():
+        pool = Pool("tests.support.commands", min_size=1, stderr="discard")
+        await pool.start()
+        print(await pool.run("echo", 3))
+    RUN(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_forgotten_close_is_told_once(tmp_path: Path, loop: str) -> None:
+    """One ResourceWarning that names the pool and says what to do."""
+    ended = Script(tmp_path / "app.py", FORGOTTEN, LOOP=loop).wait()
+    check(ended, 0)
+    assert ended.out == "3\n"
+    assert ended.err.count("ResourceWarning") == 1
+    assert "was not closed before its event loop ended: use `async with`, or `await pool.aclose()`" in ended.err
+    assert nobody_is_left()
+
+
+DROPPED = """
+    async def main():
+        pool = Pool("tests.support.commands", min_size=2, stderr="discard")
+        await pool.start()
+        asyncio.ensure_future(pool.run("sleep", 60))
+        await asyncio.sleep(0)
+        return pool
+    loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[os.environ["LOOP"]]()
+    pool = loop.run_until_complete(main())
+    print(*(info.pid for info in pool.workers()), flush=True)
+    if sys.argv[1] == "close":
+        loop.close()
+    if sys.argv[1] == "forget":
+        del loop, pool
+        import gc
+        gc.collect()
+    if sys.argv[1] == "_exit":
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("how", ["close", "keep", "forget", "_exit"])
+def test_a_loop_that_is_dropped_leaves_no_worker(tmp_path: Path, loop: str, how: str) -> None:
+    """run_until_complete, then no aclose: whatever becomes of the loop, the program ends and so do the workers."""
+    ended = Script(tmp_path / "app.py", DROPPED, how, dev=False, LOOP=loop).wait()
+    assert ended.code == 0, ended.err
+    assert len(ended.out.split()) == 2
+    assert nobody_is_left()
+
+
+AGAIN = """
+    pools = []
+    async def main():
+        pool = Pool("tests.support.commands", max_size=1, stderr="discard")
+        pools.append(pool)
+        async with pool:
+            return await pool.run("echo", len(pools))
+    print(RUN(main()), RUN(main()), RUN(main()))
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_one_program_may_run_several_loops(tmp_path: Path, loop: str) -> None:
+    """A pool per loop, one after the other: nothing of the first is in the way of the second."""
+    ended = Script(tmp_path / "app.py", AGAIN, LOOP=loop).wait()
+    check(ended, 0, warnings=0)
+    assert ended.out == "1 2 3\n"
+
+
+HANDLED = """
+    async def main():
+        async with Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard") as pool:
+            calls = [asyncio.create_task(pool.run("sleep", 1)) for _ in range(2)]
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+            while pool.stats().running < 2:
+                await asyncio.sleep(0.005)
+            print("running", flush=True)
+            await stop.wait()
+            print(await asyncio.gather(*calls))
+    RUN(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_ctrl_c_reaches_the_application_alone(tmp_path: Path, loop: str) -> None:
+    """Sent to the whole process group, as a terminal does: workers are in sessions of their own and go on."""
+    script = Script(tmp_path / "app.py", HANDLED, LOOP=loop, new_group=True)
+    assert script.line() == "running"
+    os.killpg(script.process.pid, signal.SIGINT)
+    ended = script.wait()
+    check(ended, 0, warnings=0)
+    assert ended.out == "[1.0, 1.0]\n"

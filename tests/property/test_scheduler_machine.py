@@ -1,0 +1,483 @@
+"""The scheduler under any sequence of events, played against a model of its own.
+
+Law 1: every worker's id is in exactly one set, and in the one that its history says.
+Law 2: no eligible ticket waits while a worker is available, and no wanted worker is left unstarted.
+Law 3: tickets are assigned in the order of their submission; one that is moved goes to the head; and each goes to the
+       warmest worker that fits.
+Law 4: workers that take calls never exceed max_size; processes, until reaped, never exceed max_size + surge; what
+       waits never exceeds max_waiting beyond what the workers could take.
+Law 5: spawned = exited + present.
+Law 6: no ticket is lost, assigned twice, or held by a worker that is gone.
+Law 7: an illegal move raises and changes nothing.
+
+The machine is the shell: it performs every returned action, in order, on its model, and refuses the ones that no
+shell could perform.
+"""
+
+import functools
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause
+from asyncpool.pool.scheduler import Action, Assign, IllegalMove, Probe, Reject, Retire, Scheduler, Spawn
+
+
+class Ticket:
+    """What waits for a worker."""
+
+    def __init__(self, number: int, exclusive: bool) -> None:
+        self.number = number
+        self.exclusive = exclusive
+
+    def __repr__(self) -> str:
+        return f"{'lease' if self.exclusive else 'call'} {self.number}"
+
+
+@dataclass
+class ModelWorker:
+    """A worker as the shell knows it."""
+
+    phase: str = "starting"
+    slots: int = 1
+    tickets: list[Ticket] = field(default_factory=list)
+    used: int = 0  # step at which it was last of use; the greatest is the warmest
+    pinged: bool = False  # since it was last of use
+
+    def fits(self, ticket: Ticket) -> bool:
+        """Say whether it can take *ticket* now."""
+        if self.phase != "ready" or any(held.exclusive for held in self.tickets):
+            return False
+        return not self.tickets if ticket.exclusive else len(self.tickets) < self.slots
+
+    def place(self) -> str:
+        """Name the set that it must be in."""
+        if self.phase != "ready":
+            return self.phase
+        full = len(self.tickets) >= self.slots or any(held.exclusive for held in self.tickets)
+        return "busy" if full else "available"
+
+
+def when(condition):
+    """Let an event that cannot happen now do nothing."""
+
+    def guard(act):
+        @functools.wraps(act)
+        def guarded(self, **drawn):
+            if condition(self):
+                act(self, **drawn)
+
+        return guarded
+
+    return guard
+
+
+PLACES = ("starting", "available", "checking", "busy", "retiring")
+EVENTS = (  # what happens often in life stands here often
+    *("submit",) * 8,
+    *("ready", "finished", "reaped") * 3,
+    *("advance", "checked") * 2,
+    *("lost", "withdraw", "start_failed", "nothing_starts", "retire", "early", "late", "illegal", "close"),
+)
+picks = st.integers(0, 11)
+
+limits_strategy = st.builds(
+    lambda least, more, **rest: Limits(min_size=least, max_size=max(1, least + more), **rest),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    surge=st.integers(0, 2),
+    idle_timeout=st.sampled_from([None, 5.0, 20.0]),
+    health_interval=st.sampled_from([None, 3.0, 30.0]),
+    max_waiting=st.sampled_from([None, 0, 1, 3]),
+    check_on_acquire=st.sampled_from([False, False, True]),
+    starts_at_once=st.integers(1, 3),
+).filter(lambda limits: limits.max_size <= 4)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """One scheduler, and the shell around it."""
+
+    most_slots = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.step = 0
+        self.closed = False
+        self.failures = 0
+        self.retry_at: float | None = None
+        self.gone = 0
+        self.moves = 0
+        self.workers: dict[int, ModelWorker] = {}
+        self.queue: list[Ticket] = []
+        self.tickets: list[Ticket] = []
+        self.settled: set[Ticket] = set()
+        self.proven: int | None = None  # the worker that gave a sign of life in this very step
+
+    @initialize(limits=limits_strategy)
+    def begin(self, limits: Limits) -> None:
+        self.limits = limits
+        self.scheduler = Scheduler(limits, chance=lambda: 0.0)
+        self.perform(self.scheduler.start(self.now))
+
+    # --- the shell ---------------------------------------------------------------------------------------------------
+
+    def perform(self, actions: list[Action]) -> None:
+        """Do what the scheduler has decided, and refuse what cannot be done."""
+        for action in actions:
+            if isinstance(action, Spawn):
+                assert action.worker > max(self.workers, default=0), "an id was used twice"
+                assert self.retry_at is None or self.retry_at <= self.now, "a pause was not kept"
+                assert self.wanted(), "a worker was started for nobody"
+                self.workers[action.worker] = ModelWorker()
+            elif isinstance(action, Assign):
+                self.assign(action)
+            elif isinstance(action, Probe):
+                self.move_idle(action.worker, "checking")
+            elif isinstance(action, Retire):
+                self.move_idle(action.worker, "retiring")
+            else:
+                self.reject(action)
+        self.proven = None
+        self.step += 1
+
+    def assign(self, action: Assign) -> None:
+        assert self.queue, f"{action.ticket} does not wait"
+        assert self.queue[0] is action.ticket, "law 3: not the head of the queue"
+        worker = self.workers[action.worker]
+        assert worker.fits(action.ticket), f"{action.ticket} was assigned to {worker}"
+        if self.limits.check_on_acquire:
+            assert worker.tickets or action.worker == self.proven, "an idle worker was used unchecked"
+        elif not worker.pinged:
+            others = [each for each in self.workers.values() if each.fits(action.ticket) and not each.pinged]
+            assert worker.used == max(each.used for each in others), "law 3: not the warmest worker"
+        worker.tickets.append(action.ticket)
+        del self.queue[0]
+
+    def reject(self, action: Reject) -> None:
+        assert self.failures >= CIRCUIT_OPENS_AT
+        assert not self.of_phase("ready", "checking"), "a ticket was failed although a worker is live"
+        assert action.ticket in self.queue
+        self.queue.remove(action.ticket)
+        self.settled.add(action.ticket)
+
+    def move_idle(self, number: int, phase: str) -> None:
+        worker = self.workers[number]
+        assert worker.phase == "ready", f"{worker} was moved to {phase}"
+        assert not worker.tickets, f"{worker} was moved to {phase}"
+        worker.phase = phase
+
+    def of_phase(self, *phases: str) -> list[int]:
+        return [number for number, worker in self.workers.items() if worker.phase in phases]
+
+    def idle_workers(self) -> list[int]:
+        return [number for number in self.of_phase("ready") if not self.workers[number].tickets]
+
+    def served(self) -> list[tuple[int, Ticket]]:
+        return [(number, ticket) for number, worker in self.workers.items() for ticket in worker.tickets]
+
+    def live(self) -> int:
+        return len(self.workers) - len(self.of_phase("retiring"))
+
+    def soon(self) -> int:
+        return len(self.of_phase("starting", "checking"))
+
+    def wanted(self) -> bool:
+        """Say whether one more worker has something to do: for the queue, min_size, or to see whether it can start."""
+        if len(self.queue) > self.soon():
+            return True
+        return not self.closed and self.live() < max(self.limits.min_size, 1 if self.failures else 0)
+
+    def use(self, number: int) -> ModelWorker:
+        worker = self.workers[number]
+        worker.used, worker.pinged = self.step, False
+        self.proven = number
+        return worker
+
+    # --- tickets -----------------------------------------------------------------------------------------------------
+
+    @when(lambda self: not self.closed and not self.scheduler.full)
+    def submit(self, pick: int) -> None:
+        ticket = Ticket(len(self.tickets), exclusive=pick % 4 == 3)
+        self.tickets.append(ticket)
+        self.queue.append(ticket)
+        self.perform(self.scheduler.submit(ticket, self.now))
+
+    @when(lambda self: self.queue)
+    def withdraw(self, pick: int) -> None:
+        ticket = self.queue[pick % len(self.queue)]
+        assert self.scheduler.withdraw(ticket)
+        self.queue.remove(ticket)
+        self.settled.add(ticket)
+        if ticket.exclusive:
+            self.tick()  # it may have held up the calls behind it
+
+    @when(lambda self: self.served())
+    def finished(self, pick: int) -> None:
+        served = self.served()
+        number, ticket = served[pick % len(served)]
+        self.use(number).tickets.remove(ticket)
+        self.settled.add(ticket)
+        self.perform(self.scheduler.finished(ticket, self.now))
+
+    # --- workers -----------------------------------------------------------------------------------------------------
+
+    @when(lambda self: self.of_phase("starting"))
+    def ready(self, pick: int) -> None:
+        starting = self.of_phase("starting")
+        number = starting[pick % len(starting)]
+        slots = 1 + pick % self.most_slots
+        worker = self.use(number)
+        worker.phase, worker.slots = "ready", slots
+        self.failures, self.retry_at = 0, None
+        self.perform(self.scheduler.ready(number, worker.slots, self.now))
+
+    @when(lambda self: self.of_phase("starting"))
+    def nothing_starts(self, pick: int) -> None:
+        """Let up to four starts fail in a row, each as soon as it is tried."""
+        for _ in range(1 + pick % 4):
+            if self.retry_at is not None:
+                self.let_pass(self.retry_at - self.now)
+            for number in self.of_phase("starting"):
+                self.fail_start(number)
+                self.reap(number)
+
+    @when(lambda self: self.of_phase("starting"))
+    def start_failed(self, pick: int) -> None:
+        starting = self.of_phase("starting")
+        self.fail_start(starting[pick % len(starting)])
+
+    def fail_start(self, number: int) -> None:
+        self.workers[number].phase = "retiring"
+        self.failures += 1
+        self.retry_at = self.now + pause(self.failures, 0.0)
+        self.perform(self.scheduler.start_failed(number, self.now))
+
+    @when(lambda self: self.of_phase("checking"))
+    def checked(self, pick: int) -> None:
+        checking = self.of_phase("checking")
+        number = checking[pick % len(checking)]
+        worker = self.workers[number]
+        worker.phase, worker.pinged, self.proven = "ready", True, number
+        head = self.queue[:1]
+        self.perform(self.scheduler.checked(number, self.now))
+        assert head == worker.tickets[:1], "a worker that answered was not used"
+
+    @when(lambda self: self.workers)
+    def lost(self, pick: int) -> None:
+        numbers = sorted(self.workers, key=lambda number: self.workers[number].phase == "retiring")
+        number = numbers[pick % len(numbers)]
+        worker = self.workers[number]
+        held = worker.tickets
+        movable = [ticket for ticket in held if not ticket.exclusive]
+        moved = movable[-1] if movable and pick % 3 else None
+        if moved is not None:
+            self.queue.insert(0, moved)
+            self.moves += 1
+        self.settled.update(ticket for ticket in held if ticket is not moved)
+        worker.phase, worker.tickets = "retiring", []
+        self.perform(self.scheduler.lost(number, self.now, moved))
+
+    @when(lambda self: self.of_phase("retiring"))
+    def reaped(self, pick: int) -> None:
+        retiring = self.of_phase("retiring")
+        self.reap(retiring[pick % len(retiring)])
+
+    def reap(self, number: int) -> None:
+        del self.workers[number]
+        self.gone += 1
+        self.perform(self.scheduler.reaped(number, self.now))
+
+    @when(lambda self: self.idle_workers())
+    def retire(self, pick: int) -> None:
+        idle = self.idle_workers()
+        self.perform(self.scheduler.retire(idle[pick % len(idle)], self.now))
+
+    # --- time and end ------------------------------------------------------------------------------------------------
+
+    def advance(self, pick: int) -> None:
+        self.let_pass((0.05, 0.5, 3.0, 6.0, 40.0)[pick % 5])
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass, and ring where the scheduler asked for it, as a timer would."""
+        until = self.now + seconds
+        for _ in range(1000):
+            due = self.scheduler.deadline()
+            if due is None or due > until:
+                break
+            self.now = max(self.now, due)
+            self.tick()
+            after = self.scheduler.deadline()
+            assert after is None or after > self.now, "a deadline that was served is due again"
+        else:
+            raise AssertionError("the timer never rests")
+        self.now = until
+
+    def early(self, pick: int) -> None:
+        """Ring when nothing is due, as a timer that was set before may."""
+        self.tick()
+
+    def tick(self) -> None:
+        if self.retry_at is not None and self.retry_at <= self.now:
+            self.retry_at = None
+        live = self.live()
+        before = set(self.of_phase("retiring"))
+        self.perform(self.scheduler.tick(self.now))
+        retired = len(set(self.of_phase("retiring")) - before)
+        assert retired <= max(0, live - self.limits.min_size), "idle workers were retired below min_size"
+
+    @when(lambda self: not self.closed and self.step > 40)
+    def close(self, pick: int) -> None:
+        self.closed = True
+        self.retry_at = None
+        self.scheduler.close()
+        self.tick()  # the timer that was set before still rings
+
+    # --- law 7 -------------------------------------------------------------------------------------------------------
+
+    def illegal(self, pick: int) -> None:
+        """Try every move that the worker's place does not allow; with a stranger, all of them."""
+        numbers = [*self.workers, 10_000]
+        number = numbers[pick % len(numbers)]
+        place = self.workers[number].place() if number in self.workers else None
+        moves = [
+            ("starting", lambda: self.scheduler.ready(number, 1, self.now)),
+            ("starting", lambda: self.scheduler.start_failed(number, self.now)),
+            ("available", lambda: self.scheduler.retire(number, self.now)),
+            ("retiring", lambda: self.scheduler.reaped(number, self.now)),
+            (place, lambda: self.scheduler.lost(number, self.now)),
+        ]
+        for source, move in moves:
+            if source != place or place is None:
+                with pytest.raises(IllegalMove):
+                    move()
+
+    def late(self, pick: int) -> None:
+        """Say what is no longer true, as events that crossed a worker's end do: it changes nothing."""
+        for ticket in self.tickets:
+            if ticket not in self.queue:
+                assert not self.scheduler.withdraw(ticket)
+        for ticket in self.settled:
+            assert self.scheduler.finished(ticket, self.now) == []
+        for number in self.of_phase("retiring"):
+            assert self.scheduler.checked(number, self.now) == []
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    @rule(events=st.lists(st.tuples(st.sampled_from(EVENTS), picks), min_size=20, max_size=60))
+    def happen(self, events: list[tuple[str, int]]) -> None:
+        """Let things happen, the laws holding after each.
+
+        One rule for all: Hypothesis would switch most of sixteen rules off in each run, and choose the others with
+        equal chance, so that hardly a ticket was ever served.
+        """
+        for event, pick in events:
+            getattr(self, event)(pick=pick)
+            self.check_laws()
+
+    # --- laws 1 to 6 -------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def check_laws(self) -> None:
+        for law in LAWS:
+            getattr(self, law)()
+
+    def law_1_membership_is_the_state(self) -> None:
+        places = {place: list(getattr(self.scheduler, place)) for place in PLACES}
+        expected = {place: [] for place in PLACES}
+        for number, worker in self.workers.items():
+            expected[worker.place()].append(number)
+        assert {place: sorted(ids) for place, ids in expected.items()} == {
+            place: sorted(ids) for place, ids in places.items()
+        }
+
+    def law_2_nobody_waits_while_a_worker_is_available(self) -> None:
+        if not self.queue:
+            return
+        fitting = [number for number, worker in self.workers.items() if worker.fits(self.queue[0])]
+        if self.limits.check_on_acquire:
+            idle = [number for number in fitting if not self.workers[number].tickets]
+            assert not idle or len(self.of_phase("checking")) >= len(self.queue)
+            fitting = [number for number in fitting if number not in idle]
+        assert fitting == []
+
+    def law_2_no_wanted_worker_is_left_unstarted(self) -> None:
+        if self.retry_at is not None and self.now < self.retry_at:
+            return
+        possible = (
+            self.live() < self.limits.max_size
+            and len(self.workers) < self.limits.max_size + self.limits.surge
+            and len(self.of_phase("starting")) < (1 if self.failures else self.limits.starts_at_once)
+        )
+        assert not (self.wanted() and possible)
+
+    def law_2_nobody_waits_for_nothing(self) -> None:
+        if self.queue:
+            assert self.workers or self.scheduler.deadline() is not None
+
+    def law_2_nobody_waits_while_no_worker_can_be_started(self) -> None:
+        expected = self.failures >= CIRCUIT_OPENS_AT and not self.of_phase("ready", "checking")
+        assert expected == self.scheduler.circuit_open
+        if expected:
+            assert self.queue == []
+
+    def law_3_the_queue_is_in_order(self) -> None:
+        assert self.queue == list(self.scheduler.waiting)
+
+    def law_4_sizes(self) -> None:
+        assert self.live() == self.scheduler.live <= self.limits.max_size
+        assert len(self.workers) == self.scheduler.processes <= self.limits.max_size + self.limits.surge
+        if self.failures:
+            assert len(self.of_phase("starting")) <= self.limits.starts_at_once
+        assert len(self.idle_workers()) + len(self.of_phase("checking")) == self.scheduler.idle()
+
+    def law_4_the_queue_has_its_bound(self) -> None:
+        if self.limits.max_waiting is not None:
+            assert len(self.queue) <= self.limits.max_waiting + self.limits.max_size + self.moves
+        plain = Ticket(-1, exclusive=False)
+        free = not self.queue and any(worker.fits(plain) for worker in self.workers.values())
+        startable = self.limits.max_size - self.live()
+        if self.limits.max_waiting is None or free or len(self.queue) < self.soon() + startable:
+            assert not self.scheduler.full
+
+    def law_5_conservation_of_workers(self) -> None:
+        assert self.gone == self.scheduler.exited
+        assert self.scheduler.spawned == self.scheduler.exited + len(self.workers)
+
+    def law_6_conservation_of_tickets(self) -> None:
+        served = {ticket: number for number, ticket in self.served()}
+        assert served == self.scheduler.serving
+        assert len(served) == len(self.served()), "a ticket is held twice"
+        assert set(self.tickets) == served.keys() | set(self.queue) | self.settled
+        assert len(self.tickets) == len(served) + len(self.queue) + len(self.settled)
+        for number, worker in self.workers.items():
+            assert sorted(map(id, worker.tickets)) == sorted(map(id, self.scheduler.tickets(number)))
+
+
+class SlotsMachine(SchedulerMachine):
+    """The same, with workers that take several tickets at a time."""
+
+    most_slots = 3
+
+
+LAWS = [name for name in vars(SchedulerMachine) if name.startswith("law_")]
+SchedulerMachine.TestCase.settings = SlotsMachine.TestCase.settings = settings(
+    deadline=None,
+    max_examples=200,
+    stateful_step_count=6,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.timeout(300)  # a failure takes its time to become small
+class TestScheduler(SchedulerMachine.TestCase):
+    """Workers that take one ticket at a time."""
+
+
+@pytest.mark.timeout(300)
+class TestSchedulerWithSlots(SlotsMachine.TestCase):
+    """Workers that take several."""

@@ -1,0 +1,80 @@
+"""Programs that use a pool, run as processes of their own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]  # where the package and the tests are
+LIMIT = 20.0  # seconds; what hangs is killed then
+FORBIDDEN = ("never retrieved", "was destroyed", "Exception ignored", "Event loop is closed", "returncode 255")
+
+PREAMBLE = """\
+import asyncio, os, signal, sys, time
+import uvloop
+from asyncpool import Pool, PoolClosed
+RUN = {"asyncio": asyncio.run, "uvloop": uvloop.run}[os.environ.get("LOOP", "asyncio")]
+"""
+
+
+@dataclass
+class Ended:
+    """How a program ended; ``code`` is None when it had to be killed because it hung."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+class Script:
+    """A running program."""
+
+    def __init__(
+        self,
+        path: Path,
+        text: str,
+        *arguments: str,
+        dev: bool = True,
+        cwd: Path | None = None,
+        new_group: bool = False,
+        **env: str,
+    ) -> None:
+        path.write_text(PREAMBLE + textwrap.dedent(text))
+        self.process = subprocess.Popen(
+            [sys.executable, *(["-X", "dev"] if dev else []), str(path), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            process_group=0 if new_group else None,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        )
+
+    def line(self) -> str:
+        """Return the next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def wait(self, limit: float = LIMIT) -> Ended:
+        """Wait for its end and return what it said."""
+        with self.process:
+            try:
+                out, err = self.process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                out, err = self.process.communicate()
+                return Ended(None, out, err)
+        return Ended(self.process.returncode, out, err)
+
+
+def run(path: Path, text: str, *arguments: str, dev: bool = True, cwd: Path | None = None, **env: str) -> Ended:
+    """Run a program to its end."""
+    return Script(path, text, *arguments, dev=dev, cwd=cwd, **env).wait()
+
+
+def noise(err: str) -> list[str]:
+    """Return the lines on stderr that no user should ever see."""
+    return [line for line in err.splitlines() if any(word in line for word in FORBIDDEN)]

@@ -1,0 +1,108 @@
+"""What type checkers must see of the public face. Read by mypy and pyright, never run.
+
+Each line with an ignore is an error that must be found: both checkers complain about an ignore without one.
+"""
+# pyright: reportUnnecessaryTypeIgnoreComment=error
+
+import math
+from collections.abc import Callable
+from typing import Any, assert_type
+
+import asyncpool
+from asyncpool import Lease, Pool, PoolStats, WorkerInfo
+from tests.typing import kittens
+
+
+async def calls_have_the_type_of_their_command(pool: Pool) -> None:
+    assert_type(await pool.run(kittens.pet_kitten, "Tom"), str)
+    assert_type(await pool.run(kittens.pet_kitten, "Tom", strokes=3), str)
+    assert_type(await pool.run(kittens.pet_kitten, name="Tom"), str)
+    assert_type(await pool.run(kittens.feed, "a", "b", grams=3), list[int])
+    assert_type(await pool.run(kittens.unmarked, 1, "x"), dict[str, int])
+    assert_type(await pool.run(kittens.Basket, 3), kittens.Basket)
+    assert_type(await pool.run(math.factorial, 20), int)
+
+
+async def calls_by_name_are_any(pool: Pool) -> None:
+    assert_type(await pool.run("pet_kitten", "Tom", anything=1), Any)
+
+
+async def commands_keep_parameters_that_are_called_like_options(pool: Pool) -> None:
+    await pool.run(kittens.sleep, 1.5, timeout=2.5)
+    assert_type(await pool.options(timeout=9).run(kittens.unmarked, acquire_timeout=1, returns="x"), dict[str, int])
+
+
+async def wrong_calls_are_errors(pool: Pool) -> None:
+    await pool.run(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+    await pool.run(kittens.pet_kitten)  # type: ignore[call-overload]
+    await pool.run(kittens.pet_kitten, "Tom", tail=1)  # type: ignore[call-arg]
+    await pool.run(kittens.pet_kitten, "Tom", strokes="three")  # type: ignore[arg-type]
+    await pool.run(kittens.sleep, 1.5)  # type: ignore[call-overload]
+    await pool.run(kittens.feed, "a", grams="many")  # type: ignore[arg-type]
+    await pool.run(7)  # type: ignore[call-overload]
+    await pool.run(math.factorial, "x")  # type: ignore[call-overload]
+    await pool.run(kittens.pet_kitten, "Tom", timeout=3)  # type: ignore[call-arg]
+
+
+async def options_change_the_type_of_calls_by_name_only(pool: Pool) -> None:
+    assert_type(await pool.options(returns=list[int]).run("x"), list[int])
+    assert_type(await pool.options(returns=str, timeout=2).run("pet_kitten", "Tom"), str)
+    assert_type(await pool.options(returns=kittens.Basket).run("x"), kittens.Basket)
+    assert_type(await pool.options(timeout=None, acquire_timeout=1).run(kittens.pet_kitten, "Tom"), str)
+    assert_type(await pool.options(returns=int).run(kittens.pet_kitten, "Tom"), str)
+    await pool.options(timeout=2).run(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+    pool.options(timeout="2")  # type: ignore[arg-type]
+    pool.options(strokes=3)  # type: ignore[call-arg]
+
+
+async def leases_have_the_same_types(pool: Pool) -> None:
+    async with pool.acquire() as worker:
+        assert_type(worker, Lease)
+        assert_type(await worker.run(kittens.pet_kitten, "Tom"), str)
+        assert_type(await worker.run("pet_kitten", "Tom"), Any)
+        await worker.run(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+    lease = await pool.acquire()
+    assert_type(lease, Lease)
+    await pool.release(lease)
+
+
+async def pools_are_what_they_say() -> None:
+    async with Pool("kittens", kittens, min_size=2, max_size=5, stderr="log") as pool:
+        assert_type(pool, Pool)
+        assert_type(pool.stats(), PoolStats)
+        assert_type(pool.workers(), list[WorkerInfo])
+        assert_type(await pool.start(), None)
+        assert_type(await pool.aclose(grace=0), None)
+    Pool(min_size="2")  # type: ignore[arg-type]
+    Pool(stderr="pipe")  # type: ignore[arg-type]
+    Pool(minimum=2)  # type: ignore[call-arg]
+
+
+def marks_keep_signatures() -> None:
+    assert_type(kittens.pet_kitten("Tom"), str)
+    assert_type(kittens.feed("a", grams=3), list[int])
+    marked: Callable[[str, int], str] = kittens.pet_kitten
+    marked("Tom", 3)
+    kittens.pet_kitten(7)  # type: ignore[arg-type]
+    kittens.sleep(1.5)  # type: ignore[call-arg]
+
+
+def marks_take_what_they_know_by_name() -> None:
+    asyncpool.command("name")  # type: ignore[call-overload]
+    asyncpool.command(seconds=3)  # type: ignore[call-overload]
+    asyncpool.command(timeout="3")  # type: ignore[call-overload]
+
+
+def errors_say_what_they_carry(
+    crashed: asyncpool.WorkerCrashed, failed: asyncpool.CommandError, full: asyncpool.PoolFull
+) -> None:
+    assert_type(crashed.exit_code, int | None)
+    assert_type(crashed.signal, int | None)
+    assert_type(crashed.stderr, str)
+    assert_type(failed.type_name, str)
+    assert_type(failed.worker_pid, int | None)
+    assert_type(full.started, bool)
+
+
+def misspelt_names_are_errors() -> None:
+    asyncpool.Pooll  # type: ignore[attr-defined]  # noqa: B018

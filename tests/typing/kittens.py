@@ -1,0 +1,30 @@
+"""Commands as an application has them, for the type checkers."""
+
+import asyncpool
+
+
+@asyncpool.command
+def pet_kitten(name: str, strokes: int = 1) -> str:
+    return f"{name} purrs" + "!" * strokes
+
+
+@asyncpool.command()
+def feed(*brands: str, grams: int) -> list[int]:
+    return [grams for _ in brands]
+
+
+@asyncpool.command(name="nap", timeout=60, typed=False)
+def sleep(seconds: float, /, *, timeout: float) -> None:
+    """Has a parameter of its own that is named as an option of the pool is."""
+
+
+def unmarked(acquire_timeout: int, returns: str) -> dict[str, int]:
+    """Is no command by a mark, and has parameters that are named as options are."""
+    return {returns: acquire_timeout}
+
+
+class Basket:
+    """A class can be called like a function."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size

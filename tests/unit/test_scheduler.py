@@ -1,0 +1,372 @@
+"""Single decisions of the scheduler; the property test plays any sequence of them."""
+
+import pytest
+
+from asyncpool.pool.policy import Limits
+from asyncpool.pool.scheduler import Assign, IllegalMove, Probe, Reject, Retire, Scheduler, Spawn
+
+
+class Ticket:
+    """What waits for a worker."""
+
+    def __init__(self, name: str, exclusive: bool = False) -> None:
+        self.name = name
+        self.exclusive = exclusive
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def make(workers: int = 0, *, slots: int = 1, now: float = 0.0, **limits) -> Scheduler:
+    """Return a scheduler in which so many workers are ready and idle; the last one is the warmest."""
+    options = {"min_size": workers, "max_size": max(workers, 1), "starts_at_once": 9}
+    scheduler = Scheduler(Limits(**{**options, **limits}), chance=lambda: 0.0)
+    scheduler.start(now)
+    first = tickets(workers, exclusive=True)
+    for ticket in first:
+        scheduler.submit(ticket, now)
+    for number in range(1, workers + 1):
+        scheduler.ready(number, slots, now)
+    for ticket in first:
+        scheduler.finished(ticket, now)
+    assert workers == scheduler.idle() == scheduler.live
+    return scheduler
+
+
+def tickets(count: int, exclusive: bool = False) -> list[Ticket]:
+    return [Ticket(f"t{number}", exclusive) for number in range(count)]
+
+
+def test_it_starts_min_size_workers():
+    """At the start the pool has as many workers as it always has."""
+    assert [Spawn(1), Spawn(2)] == Scheduler(Limits(min_size=2, max_size=5)).start(0.0)
+
+
+def test_an_idle_worker_gets_the_ticket_at_once():
+    """A call that finds a free worker never waits."""
+    scheduler = make(1)
+    (ticket,) = tickets(1)
+    assert [Assign(1, ticket)] == scheduler.submit(ticket, 1.0)
+    assert [ticket] == scheduler.tickets(1)
+    assert scheduler.idle() == 0
+
+
+def test_waiting_tickets_are_served_in_order():
+    """The reply of one call hands its worker to the one that has waited longest."""
+    scheduler = make(1)
+    first, second, third = tickets(3)
+    scheduler.submit(first, 1.0)
+    assert scheduler.submit(second, 1.0) + scheduler.submit(third, 1.0) == []
+    assert [Assign(1, second)] == scheduler.finished(first, 2.0)
+    assert [Assign(1, third)] == scheduler.finished(second, 3.0)
+
+
+def test_the_warmest_worker_is_taken():
+    """Idle workers are used last in, first out, so that those that are not needed get cold and are retired."""
+    scheduler = make(3)
+    first, second, third = tickets(3)
+    for ticket in (first, second):
+        scheduler.submit(ticket, 1.0)
+    served = {ticket: scheduler.serving[ticket] for ticket in (first, second)}
+    scheduler.finished(first, 2.0)
+    scheduler.finished(second, 3.0)
+    assert [Assign(served[second], third)] == scheduler.submit(third, 4.0)
+
+
+def test_a_ping_does_not_warm_a_worker():
+    """A worker that only answered a ping is not preferred to one that was used since: the cold end is retired."""
+    scheduler = make(2, min_size=0, idle_timeout=120.0, health_interval=30.0)
+    warm, next_one = tickets(2)
+    scheduler.submit(warm, 20.0)
+    used = scheduler.serving[warm]
+    scheduler.finished(warm, 20.0)
+    (probe,) = scheduler.tick(30.0)
+    assert isinstance(probe, Probe)
+    assert used != probe.worker
+    scheduler.checked(probe.worker, 30.1)
+    assert [Assign(used, next_one)] == scheduler.submit(next_one, 31.0)
+
+
+def test_a_pool_with_little_to_do_shrinks():
+    """One call every ten seconds needs one worker: the others are idle for long and are retired, pings or not."""
+    scheduler = make(3, min_size=1, max_size=3, idle_timeout=120.0, health_interval=30.0)
+    for step in range(100):
+        now = 10.0 * step
+        for action in scheduler.tick(now):
+            if isinstance(action, Probe):
+                scheduler.checked(action.worker, now)
+        ticket = Ticket(str(step))
+        scheduler.submit(ticket, now)
+        scheduler.finished(ticket, now)
+    assert scheduler.live == 1
+
+
+def test_a_lease_waits_for_a_whole_worker():
+    """An exclusive ticket never shares a worker, neither with those before it nor with those after it."""
+    scheduler = make(1, slots=2)
+    call, later = tickets(2)
+    lease = Ticket("lease", exclusive=True)
+    scheduler.submit(call, 1.0)
+    assert scheduler.submit(lease, 2.0) == []
+    assert scheduler.submit(later, 3.0) == []
+    assert [Assign(1, lease)] == scheduler.finished(call, 4.0)
+    assert [Assign(1, later)] == scheduler.finished(lease, 5.0)
+
+
+def test_a_withdrawn_ticket_is_never_assigned():
+    """A caller that was cancelled while it waited is forgotten; it can be withdrawn once."""
+    scheduler = make(1)
+    first, second, third = tickets(3)
+    for ticket in (first, second, third):
+        scheduler.submit(ticket, 1.0)
+    assert scheduler.withdraw(second)
+    assert not scheduler.withdraw(second)
+    assert not scheduler.withdraw(first)
+    assert [Assign(1, third)] == scheduler.finished(first, 2.0)
+
+
+def test_a_moved_ticket_goes_to_the_head():
+    """A call that provably never started does not wait twice."""
+    scheduler = make(2, max_size=2)
+    first, second, third = tickets(3)
+    for ticket in (first, second, third):
+        scheduler.submit(ticket, 1.0)
+    assert [Spawn(3)] == scheduler.lost(scheduler.serving[second], 2.0, moved=second)
+    assert [second, third] == list(scheduler.waiting)
+    assert second is scheduler.finished(first, 3.0)[0].ticket
+
+
+def test_a_lost_worker_is_replaced_within_the_surge():
+    """The successor is started before the old process is gone, if surge allows; if not, when it is reaped."""
+    scheduler = make(1, max_size=1, surge=1)
+    assert [Spawn(2)] == scheduler.lost(1, 1.0)
+    assert scheduler.reaped(1, 2.0) == []
+    scheduler = make(1, max_size=1, surge=0)
+    assert scheduler.lost(1, 1.0) == []
+    assert [Spawn(2)] == scheduler.reaped(1, 2.0)
+
+
+def test_a_reply_that_crossed_the_end_of_its_worker_frees_nothing():
+    """Once its worker was lost a ticket is settled: finishing it again changes nothing."""
+    scheduler = make(1)
+    (ticket,) = tickets(1)
+    scheduler.submit(ticket, 1.0)
+    scheduler.lost(1, 2.0)
+    assert scheduler.finished(ticket, 3.0) == []
+    assert scheduler.tickets(1) == []
+
+
+def test_a_new_worker_serves_the_head_of_the_queue():
+    """Not whoever had it started."""
+    scheduler = make(0, max_size=2)
+    first, second = tickets(2)
+    assert [Spawn(1)] == scheduler.submit(first, 1.0)
+    assert [Spawn(2)] == scheduler.submit(second, 1.0)
+    assert [Assign(2, first)] == scheduler.ready(2, 1, 2.0)
+    assert [Assign(1, second)] == scheduler.ready(1, 1, 3.0)
+
+
+def test_all_slots_of_a_worker_are_used():
+    """A worker that takes three calls at a time gets three."""
+    scheduler = make(1, slots=3)
+    assert [Assign, Assign, Assign] == [type(scheduler.submit(ticket, 1.0)[0]) for ticket in tickets(3)]
+    assert scheduler.submit(Ticket("fourth"), 1.0) == []
+
+
+def test_idle_workers_above_min_size_are_retired():
+    """After idle_timeout, and never below min_size; the deadline tells when."""
+    scheduler = make(3, min_size=1, max_size=3, idle_timeout=60.0, health_interval=None)
+    assert scheduler.deadline() == 60.0
+    assert scheduler.tick(59.9) == []
+    assert [Retire, Retire] == [type(action) for action in scheduler.tick(60.0)]
+    assert None is scheduler.deadline()
+
+
+def test_a_busy_worker_is_neither_retired_nor_pinged():
+    """However long its call takes."""
+    scheduler = make(1, min_size=0, idle_timeout=10.0, health_interval=5.0)
+    scheduler.submit(Ticket("long"), 1.0)
+    assert None is scheduler.deadline()
+    assert scheduler.tick(1000.0) == []
+
+
+def test_a_silent_worker_is_pinged():
+    """A worker that gave no sign of life for health_interval is asked for one, and again after as long."""
+    scheduler = make(1, health_interval=30.0, idle_timeout=None)
+    assert scheduler.deadline() == 30.0
+    assert [Probe(1)] == scheduler.tick(30.0)
+    assert scheduler.tick(31.0) == []
+    assert scheduler.checked(1, 32.0) == []
+    assert scheduler.deadline() == 62.0
+
+
+def test_an_answer_that_crossed_the_end_of_its_worker_is_ignored():
+    """A pong of a worker that was lost meanwhile does not bring it back."""
+    scheduler = make(1, health_interval=30.0)
+    scheduler.tick(30.0)
+    scheduler.lost(1, 31.0)
+    assert scheduler.checked(1, 32.0) == []
+
+
+def test_a_worker_that_is_checked_takes_no_calls():
+    """A call that comes in during a ping waits for its answer, or for another worker."""
+    scheduler = make(1, health_interval=30.0)
+    (ticket,) = tickets(1)
+    scheduler.tick(30.0)
+    assert scheduler.submit(ticket, 31.0) == []
+    assert [Assign(1, ticket)] == scheduler.checked(1, 32.0)
+
+
+def test_on_request_each_idle_worker_is_pinged_before_use():
+    """With check_on_acquire a call goes to a worker that has just answered, and only to such a one."""
+    scheduler = make(1, check_on_acquire=True)
+    first, second = tickets(2)
+    assert [Probe(1)] == scheduler.submit(first, 1.0)
+    assert [Assign(1, first)] == scheduler.checked(1, 1.1)
+    assert scheduler.submit(second, 1.2) == []
+    assert [Assign(1, second)] == scheduler.finished(first, 1.3)
+
+
+def test_no_more_workers_are_pinged_than_calls_wait():
+    """With check_on_acquire one call causes one ping."""
+    scheduler = make(3, check_on_acquire=True)
+    assert [Probe] == [type(action) for action in scheduler.submit(Ticket("one"), 1.0)]
+
+
+def test_a_worker_in_use_needs_no_ping():
+    """With check_on_acquire a worker that serves a call and has a free slot takes the next call at once."""
+    scheduler = make(1, slots=2, check_on_acquire=True)
+    first, second = tickets(2)
+    scheduler.submit(first, 1.0)
+    scheduler.checked(1, 1.1)
+    assert [Assign(1, second)] == scheduler.submit(second, 1.2)
+
+
+def test_after_a_failed_start_there_is_a_pause():
+    """The next attempt is made when the deadline says, not before."""
+    scheduler = make(0, max_size=3)
+    (ticket,) = tickets(1)
+    scheduler.submit(ticket, 1.0)
+    assert scheduler.start_failed(1, 2.0) == []
+    assert pytest.approx(scheduler.deadline()) == 2.1
+    assert scheduler.tick(2.05) == []
+    assert [Spawn(2)] == scheduler.tick(2.1001)
+
+
+def test_after_three_failed_starts_calls_fail_at_once():
+    """With no worker live nobody is made to wait for what does not come; one start is tried all the same."""
+    scheduler = make(0, max_size=3)
+    first, second = tickets(2)
+    scheduler.submit(first, 1.0)
+    now = 1.0
+    rejected = []
+    for _ in range(3):
+        number = next(iter(scheduler.starting))
+        rejected += scheduler.start_failed(number, now)
+        assert scheduler.reaped(number, now) == []
+        now = scheduler.deadline()
+        scheduler.tick(now)
+    assert [Reject(first)] == rejected
+    assert scheduler.circuit_open
+    assert [Reject(second)] == scheduler.submit(second, now)
+    assert len(scheduler.starting) == 1
+    scheduler.ready(next(iter(scheduler.starting)), 1, now)
+    assert not scheduler.circuit_open
+
+
+def test_failed_starts_do_not_touch_calls_while_a_worker_is_live():
+    """A pool that has one good worker serves, however often a second one fails to start."""
+    scheduler = make(1, max_size=2)
+    busy, waiting = tickets(2)
+    scheduler.submit(busy, 1.0)
+    scheduler.submit(waiting, 1.0)
+    now = 1.0
+    for _ in range(5):
+        number = next(iter(scheduler.starting))
+        assert scheduler.start_failed(number, now) == []
+        scheduler.reaped(number, now)
+        now = scheduler.deadline()
+        scheduler.tick(now)
+    assert not scheduler.circuit_open
+    assert [Assign(1, waiting)] == scheduler.finished(busy, now)
+
+
+def test_full_counts_what_exceeds_the_workers():
+    """max_waiting is of the calls beyond those that free, starting and startable workers will take."""
+    scheduler = make(1, max_size=2, max_waiting=1)
+    first, second, third, fourth = tickets(4)
+    for ticket in (first, second, third):
+        assert not scheduler.full
+        scheduler.submit(ticket, 1.0)
+    assert scheduler.full
+    scheduler.ready(2, 1, 2.0)
+    assert scheduler.full
+    scheduler.finished(first, 3.0)
+    assert not scheduler.full
+    scheduler.submit(fourth, 4.0)
+    assert scheduler.full
+
+
+def test_full_with_no_waiting_allowed():
+    """max_waiting=0 takes as many calls as there are workers, also while these still start."""
+    scheduler = make(0, max_size=2, max_waiting=0)
+    for ticket in tickets(2):
+        assert not scheduler.full
+        scheduler.submit(ticket, 1.0)
+    assert scheduler.full
+
+
+def test_the_queue_is_bounded_also_behind_a_lease():
+    """A lease that waits for a whole worker holds up the calls behind it: those count, free slots or not."""
+    scheduler = make(1, slots=2, max_waiting=1)
+    scheduler.submit(Ticket("call"), 1.0)
+    scheduler.submit(Ticket("lease", exclusive=True), 2.0)
+    assert scheduler.full
+
+
+def test_without_max_waiting_it_is_never_full():
+    """None means no limit."""
+    scheduler = make(1)
+    for ticket in tickets(1000):
+        scheduler.submit(ticket, 1.0)
+    assert not scheduler.full
+
+
+def test_a_closing_pool_serves_what_waits_and_replaces_nothing():
+    """After close() workers are started for waiting tickets only."""
+    scheduler = make(2, max_size=2, surge=2)
+    scheduler.close()
+    assert scheduler.lost(1, 1.0) == []
+    busy, waiting = tickets(2)
+    scheduler.submit(busy, 1.0)
+    assert [Spawn(3)] == scheduler.submit(waiting, 1.0)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda scheduler: scheduler.ready(1, 1, 1.0),
+        lambda scheduler: scheduler.start_failed(1, 1.0),
+        lambda scheduler: scheduler.reaped(1, 1.0),
+        lambda scheduler: scheduler.ready(7, 1, 1.0),
+        lambda scheduler: scheduler.lost(7, 1.0),
+        lambda scheduler: scheduler.retire(7, 1.0),
+    ],
+    ids=["ready twice", "fails when ready", "reaped alive", "unknown ready", "unknown lost", "unknown retired"],
+)
+def test_an_illegal_move_raises_and_changes_nothing(move):
+    """A worker cannot be moved out of a set that it is not in: a bug in the shell must not go unseen."""
+    scheduler = make(1)
+    with pytest.raises(IllegalMove):
+        move(scheduler)
+    (ticket,) = tickets(1)
+    assert [Assign(1, ticket)] == scheduler.submit(ticket, 2.0)
+
+
+def test_processes_are_counted_until_they_are_reaped():
+    """Spawned is exited plus present, at any time."""
+    scheduler = make(2, min_size=2, max_size=2, surge=1)
+    scheduler.lost(1, 1.0)
+    assert (scheduler.live, scheduler.processes, scheduler.spawned, scheduler.exited) == (2, 3, 3, 0)
+    scheduler.reaped(1, 2.0)
+    assert (scheduler.live, scheduler.processes, scheduler.spawned, scheduler.exited) == (2, 2, 3, 1)
