@@ -109,7 +109,7 @@ async def floor() -> AsyncIterator[Request]:
     ours, theirs = socket.socketpair()
     with theirs:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FLOOR_WORKER, *sys.path), stdin=theirs, stdout=theirs
+            *(sys.executable, "-c", FLOOR_WORKER, *sys.path), stdin=theirs.fileno(), stdout=theirs.fileno()
         )
     transport, protocol = await asyncio.get_running_loop().create_connection(Floor, sock=ours)
     try:
@@ -132,7 +132,8 @@ async def asyncpool_pool() -> AsyncIterator[Request]:
 async def process_pool_executor() -> AsyncIterator[Request]:
     # Not forked: a fork would copy the event loop and the pool of asyncpool. Once running it makes no difference.
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield functools.partial(asyncio.get_running_loop().run_in_executor, executor, trivial)
+        loop = asyncio.get_running_loop()
+        yield lambda number: loop.run_in_executor(executor, trivial, number)
 
 
 @contextlib.asynccontextmanager

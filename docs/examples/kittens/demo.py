@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import kittens
@@ -64,13 +65,14 @@ class Service:
         self.accepted += response.status_code == 202
         return response
 
-    async def outcome(self, accepted: httpx2.Response) -> dict[str, object]:
+    async def outcome(self, accepted: httpx2.Response) -> dict[str, Any]:
         """Follow a 202 to what became of it."""
-        response = await self.client.get(accepted.headers["Location"], params={"wait": ""})
-        return response.json()
+        answer: dict[str, Any] = (await self.client.get(accepted.headers["Location"], params={"wait": ""})).json()
+        return answer
 
-    async def workers(self) -> list[dict[str, object]]:
-        return (await self.client.get("/workers")).json()
+    async def workers(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = (await self.client.get("/workers")).json()
+        return answer
 
     async def show_log(self) -> None:
         assert self.process.stderr is not None
@@ -153,12 +155,12 @@ async def kill_a_worker(service: Service, crowd: int = 40) -> None:
     await service.outcome(accepted[0])  # from the first result on some worker is busy, until the last
     busy = [worker["pid"] for worker in await service.workers() if worker["state"] == "busy"]
     say(f"All {crowd} are accepted. Busy are the workers {busy}: kill -9 {busy[0]}")
-    os.kill(int(str(busy[0])), signal.SIGKILL)
+    os.kill(busy[0], signal.SIGKILL)
     outcomes = await asyncio.gather(*(service.outcome(response) for response in accepted))
-    again = [str(outcome["name"]) for outcome in outcomes if outcome["tries"] == 2]
+    again = [outcome["name"] for outcome in outcomes if outcome["tries"] == 2]
     say("Petting twice does no harm, so the service does again what the killed worker had in hand.")
     say(f"Petted twice: {', '.join(again) or 'nobody; the worker had not begun, and the pool moved its kitten'}")
-    right = [str(outcome["result"]).startswith(f"{name} purrs") for name, outcome in zip(names, outcomes, strict=True)]
+    right = [f"{outcome['result']}".startswith(f"{name} purrs") for name, outcome in zip(names, outcomes, strict=True)]
     check(all(right), f"all {crowd} purr, each under its own name: nothing is lost, nothing mixed up")
     check(len(again) <= 1, "no other kitten noticed")
     pids = [worker["pid"] for worker in await service.workers()]
@@ -194,7 +196,9 @@ def check_books(service: Service) -> None:
 
 
 async def tell() -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+    story = asyncio.current_task()
+    assert story is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, story.cancel)
     step("Starting the kitten service")
     async with running_service() as service:
         workers = await service.workers()
