@@ -52,8 +52,8 @@ class Call:
         id: Never reused within the pool.
         future: Gets the reply, or the error.
         command: What to run.
-        args: Encoded array.
-        kwargs: Encoded map.
+        body: The Call message, encoded.
+        told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
         submitted: Loop time of its submission.
         lease: The lease that it is made on, if any.
@@ -71,8 +71,8 @@ class Call:
     id: int
     future: asyncio.Future[Reply]
     command: Reference
-    args: bytes
-    kwargs: bytes
+    body: bytes
+    told: float | None
     timeout: Timeout
     submitted: float
     lease: Turns | None = None

@@ -12,10 +12,9 @@ import itertools
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
-import msgspec
 
 from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
 from asyncpool.pool.call import INHERIT, Call, Reply, Timeout
@@ -25,11 +24,8 @@ from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket
 from asyncpool.pool.reference import Reference, reference, unroll
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.supervisor import Supervisor
-from asyncpool.protocol import edge, failure, payload
+from asyncpool.protocol import edge, failure, messages, payload
 from asyncpool.protocol.messages import Failure
-
-EMPTY_MAP = b"\x80"
-CALL_OVERHEAD = 512  # bytes that a Call frame may need beside its arguments and the command's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +107,22 @@ class Caller:
         except (KeyError, TypeError):  # not seen yet, or cannot be hashed
             command, args, kwargs = unroll(command, args, kwargs)
             target, decoder = self._learn(command)
-        encoded_args = _encode(args)
-        encoded_kwargs = _encode(kwargs) if kwargs else EMPTY_MAP
-        size = len(encoded_args) + len(encoded_kwargs)
-        if size + CALL_OVERHEAD + 4 * len(target) > self._config.max_message:
+        number, loop = next(self._ids), supervisor.loop
+        told = supervisor.time_limit(target, timeout)
+        try:
+            body = payload.encode(messages.call(number, target, args, kwargs, told))
+        except Exception as error:  # encoding runs the user's own properties
+            raise _blame(args, kwargs, error) from None
+        if len(body) > self._config.max_message:
             raise PayloadError(
-                f"the arguments take {size:,} bytes, above the pool's max_message of {self._config.max_message:,}: "
+                f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
                 "raise it, or pass the name of a file"
             )
-        loop = supervisor.loop
-        future: asyncio.Future[Reply] = loop.create_future()
-        return Call(next(self._ids), future, target, encoded_args, encoded_kwargs, timeout, loop.time(), lease), decoder
+        return Call(number, loop.create_future(), target, body, told, timeout, loop.time(), lease), decoder
 
     def _learn(self, command: Any) -> tuple[Reference, payload.Decodes]:
         if isinstance(command, str):
-            return command, payload.UNTYPED
+            return str.__str__(command), payload.UNTYPED
         learnt = reference(command), edge.result_decoder(command)
         self._targets[command] = learnt
         return learnt
@@ -135,7 +132,7 @@ class Caller:
         call.abandoned = True
         withdraw = supervisor.scheduler.withdraw if call.lease is None else call.lease.withdraw
         if withdraw(call):
-            supervisor.fail(call, "cancelled", asyncio.CancelledError())
+            supervisor.drop(call)
         elif call in supervisor.open:
             call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
             if call.worker is not None:
@@ -168,6 +165,8 @@ class Caller:
 
     def release(self, lease: Lease) -> None:
         """Give a lease back."""
+        if not isinstance(lease, Lease):
+            raise TypeError(f"release() takes the lease that `await pool.acquire()` gave, not {lease!r}")
         supervisor = self._leases.pop(lease, None)
         if supervisor is None:
             raise PoolError(RELEASED if lease.released else "this lease was acquired from another pool")
@@ -197,10 +196,12 @@ class Caller:
                 ),
             )
         elif timeout is not None:
-            error = AcquireTimeout(
-                f"no worker came free within {timeout:g} s (acquire_timeout); the pool is {supervisor.summary()}"
-            )
-            ticket.deadline = Deadline(supervisor.loop, timeout, lambda: self._give_up(supervisor, ticket, error))
+
+            def expire() -> None:
+                text = f"no worker came free within {timeout:g} s (acquire_timeout); the pool is {supervisor.summary()}"
+                self._give_up(supervisor, ticket, AcquireTimeout(text))
+
+            ticket.deadline = Deadline(supervisor.loop, timeout, expire)
 
     def _give_up(self, supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:
         if not supervisor.scheduler.withdraw(ticket):
@@ -224,10 +225,18 @@ class Acquisition:
         self._timeout = timeout
         self._lease: Lease | None = None
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"acquire() is not awaited yet and has no {name!r}: "
+            "use `async with pool.acquire() as worker`, or `worker = await pool.acquire()`"
+        )
+
     def __await__(self) -> Generator[Any, None, Lease]:
         return self._caller.acquire(self._timeout).__await__()
 
     async def __aenter__(self) -> Lease:
+        if self._lease is not None:
+            raise PoolError("this acquire() is entered already: each `async with` wants one of its own")
         self._lease = await self
         return self._lease
 
@@ -239,23 +248,15 @@ class Acquisition:
             self._caller.release(lease)
 
 
-def _encode(values: Any) -> bytes:
-    """Encode arguments.
-
-    Raises:
-        PayloadError: One of them cannot travel; names it.
-    """
-    try:
-        return payload.encode(values)
-    except Exception as error:  # encoding runs the user's own properties
-        items = values.items() if isinstance(values, dict) else enumerate(values)
-        for name, value in items:
-            try:
-                payload.encode(value)
-            except Exception as cause:
-                title = repr(name) if isinstance(name, str) else f"number {name + 1}"
-                raise PayloadError(f"argument {title}: {cause}") from None
-        raise PayloadError(str(error)) from None
+def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
+    """Return the error that names the argument which cannot be encoded."""
+    for name, value in (*enumerate(args, 1), *kwargs.items()):
+        try:
+            payload.encode(value)
+        except Exception as cause:  # encoding runs the user's own properties
+            title = repr(name) if isinstance(name, str) else f"number {name}"
+            return PayloadError(f"argument {title}: {cause}")
+    return PayloadError(str(error))
 
 
 def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
@@ -264,7 +265,7 @@ def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
         raise failure.rebuild(reply.error, call.pid)
     try:
         return decoder.decode(reply.value)
-    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # decoding runs the user's own __post_init__
         refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
         refused.message, refused.worker_pid = str(refused.args[0]), call.pid
         raise refused from None

@@ -74,6 +74,8 @@ class Child:
 
     def kill(self) -> None:
         """Kill the process and its whole group, now; never raises."""
+        if not self._lifeline.holds:
+            return  # closed, or in a forked child, to which the process does not belong
         self._lifeline.kill()
         if self._pidfd is not None:  # it may have left its group
             try:
@@ -128,17 +130,21 @@ def _spawn(loop: asyncio.AbstractEventLoop, argv: Sequence[str], options: dict[s
     this task on the spot, and is gone when this function returns, leaves no point at which it could be suspended.
     """
     before = loop.get_task_factory()
-    loop.set_task_factory(_AtOnce)
+    loop.set_task_factory(_at_once)
     try:
         return _to_the_end(asyncio.create_subprocess_exec(*argv, **options))
     finally:
         loop.set_task_factory(before)
 
 
+def _at_once(loop: asyncio.AbstractEventLoop, coroutine: Any, **_options: Any) -> Any:
+    return _AtOnce(loop, coroutine)
+
+
 class _AtOnce(asyncio.Future[Any]):
     """What stands in for the task: it has run when it is made."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **_options: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
         super().__init__(loop=loop)
         self.set_result(_to_the_end(coroutine))
 

@@ -128,6 +128,14 @@ def seconds_or_none(name: str, value: Any) -> float | None:
     return _seconds(name, value, optional=True)
 
 
+def check_grace(value: Any) -> None:
+    """Check the time that closing may take."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"grace takes seconds as a number, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"grace must be 0 seconds or more, not {value}")
+
+
 def _check_program(program: Sequence[str] | None, modules: tuple[Any, ...]) -> None:
     if program is None:
         return

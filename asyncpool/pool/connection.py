@@ -140,6 +140,8 @@ class Connection(asyncio.BufferedProtocol):
                     message = messages.decode_to_parent(body)
                     if message is not None:
                         found.append(message)
+                if found and self._reader.partial:
+                    self._reader.received(0)
             except wire.FrameError as bad:
                 error = bad
                 self._failed = True

@@ -16,13 +16,16 @@ def snapshot(supervisor: Supervisor | None, counters: Counters) -> PoolStats:
     """Return all numbers of a pool as they are between two steps of its event loop."""
     scheduler = None if supervisor is None else supervisor.scheduler
     idle = 0 if scheduler is None else scheduler.idle()
+    opened = () if supervisor is None else supervisor.open
+    running = sum(call.worker is not None for call in opened)
+    on_leases = sum(call.worker is None and call.lease is not None for call in opened)
     return PoolStats(
         starting=0 if scheduler is None else len(scheduler.starting),
         idle=idle,
         busy=0 if scheduler is None else scheduler.live - len(scheduler.starting) - idle,
         retiring=0 if scheduler is None else len(scheduler.retiring),
-        waiting=0 if scheduler is None else len(scheduler.waiting),
-        running=0 if supervisor is None else sum(call.worker is not None for call in supervisor.open),
+        waiting=0 if scheduler is None else len(scheduler.waiting) + on_leases,
+        running=running,
         submitted=counters.submitted,
         outcomes=dict(counters.outcomes),
         attempts=counters.attempts,

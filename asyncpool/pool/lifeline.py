@@ -5,7 +5,7 @@ the group as the signal, so that the kernel kills the group when a byte is writt
 closed: by the parent's wish, or by its death, even by SIGKILL. It needs no cooperation of the worker, reaches code
 that holds the GIL, and cannot hit a recycled process id (the kernel holds the group itself, not its number).
 
-Where the kernel has no F_SETSIG (macOS), the group is killed by its number while its leader is not yet reaped, and
+Where the kernel has no F_SETSIG (macOS), the group is killed by its number, and
 the parent's death is only seen as end of input.
 """
 
@@ -48,9 +48,14 @@ class Lifeline:
         except OSError:  # the child is gone already, or a sandbox forbids it
             self._group = group
 
+    @property
+    def holds(self) -> bool:
+        """False once it is closed."""
+        return self._close.alive
+
     def kill(self) -> None:
         """Kill the whole group, now. Does nothing once the lifeline is closed."""
-        if not self._close.alive:
+        if not self.holds:
             return
         if self._group is not None:
             try:

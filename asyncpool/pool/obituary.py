@@ -56,7 +56,7 @@ class Obituary:
         if self.exit_code >= 0:
             return f"exited with code {self.exit_code}"
         if self.exit_code == -signal.SIGKILL:
-            return "was killed by SIGKILL (not by this pool: perhaps by the OOM killer)"
+            return "was killed by SIGKILL (not by this pool: perhaps by the OOM killer, or by hand)"
         return f"was killed by {_signal_name(-self.exit_code)}"
 
 

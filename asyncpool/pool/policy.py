@@ -11,7 +11,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to start
 JITTER = 0.2  # share of a pause by which it may be shorter
 SHORTEST_PUT_OFF = 0.002  # seconds; two ticks of uvloop's millisecond clock: input is polled in between on both loops
 LATE = 0.05  # seconds by which a timer is late when the event loop was blocked
-MOST_PUT_OFFS = 10
+MOST_LATE = 3  # put-offs of a deadline because the loop is late: each is a pass in which input is read
+MOST_HEARD = 10  # put-offs because the worker is being heard
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -81,7 +82,8 @@ def put_off(late: float, *, fired: int, heard: bool) -> float | None:
     """Decide what a deadline does that fires.
 
     A blocked event loop must not make a healthy worker look dead: its answer may lie unread in the kernel. So a
-    deadline never acts when it first fires, nor while it is late, nor while the worker is being heard.
+    deadline never acts when it first fires, nor while it is late, nor while the worker is being heard; but a loop that
+    is always late, or a worker that never stops talking, does not put it off for ever.
 
     Args:
         late: Seconds since it was due.
@@ -91,7 +93,7 @@ def put_off(late: float, *, fired: int, heard: bool) -> float | None:
     Returns:
         Seconds to wait before the next look, or None: act now.
     """
-    if fired == 0 or late > LATE or (heard and fired < MOST_PUT_OFFS):
+    if fired == 0 or (late > LATE and fired < MOST_LATE) or (heard and fired < MOST_HEARD):
         return max(late, SHORTEST_PUT_OFF)
     return None
 

@@ -17,7 +17,7 @@ from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit
 from asyncpool.pool.caller import Acquisition, Caller, Options
 from asyncpool.pool.calls import Calls, D
-from asyncpool.pool.config import configure, seconds_or_none
+from asyncpool.pool.config import check_grace, configure, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
@@ -28,10 +28,14 @@ from asyncpool.protocol import payload
 T = TypeVar("T")
 
 
+LONGEST_GRACE = 10.0**8  # seconds; timers take no infinity
+
+
 class Life(enum.Enum):
     """Where a pool is in its life."""
 
     NEW = "it is not started yet: use `async with pool:` or `await pool.start()`"
+    STARTING = "it is starting, and its start() has not returned yet"
     OPEN = "it is open"
     CLOSING = "it is closing"
     CLOSED = "it is closed; make a new one"
@@ -156,10 +160,12 @@ class Pool(Calls[Any]):
         if self._life is not Life.NEW:
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")
         self._loop = asyncio.get_running_loop()
-        self._life = Life.OPEN
+        self._life = Life.STARTING
         self._supervisor = Supervisor(self._config, self._counters, self._torn_down)
         try:
             await self._supervisor.start()
+            if self._life is Life.STARTING:  # not closed meanwhile
+                self._life = Life.OPEN
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose(0)
@@ -168,13 +174,19 @@ class Pool(Calls[Any]):
     async def aclose(self, grace: float = 10.0) -> None:
         """Close the pool: refuse new calls, serve the accepted ones until *grace* is over, then end all workers.
 
-        Calls that are left then get PoolClosed. When this returns, no process, task or descriptor of the pool is left;
-        the workers' own children went with them, unless they had left their process group. May be called again, also
-        while it closes: the shortest grace counts.
+        Calls that are left then get PoolClosed, as do leases that still wait once no call is left. When this returns,
+        no process, task or descriptor of the pool is left; the workers' own children went with them, unless they had
+        left their process group. May be called again, also while it closes: the shortest grace counts.
 
         Args:
             grace: Seconds. 0: at once.
+
+        Raises:
+            TypeError: *grace* is not a number.
+            ValueError: *grace* is below 0.
+            PoolError: This is another event loop than the pool's.
         """
+        check_grace(grace)
         if self._life in (Life.NEW, Life.FORKED):
             self._life = Life.CLOSED if self._life is Life.NEW else self._life
             return
@@ -186,7 +198,7 @@ class Pool(Calls[Any]):
             self._life = Life.CLOSING
             self._hurry = self._loop.create_future()
             self._closing = self._loop.create_task(self._supervisor.stop(self._hurry), name=f"closing {self!r}")
-        hurrying = self._loop.call_later(max(0.0, grace), self._make_haste)
+        hurrying = self._loop.call_later(min(grace, LONGEST_GRACE), self._make_haste)
         try:
             await asyncio.wait([self._closing])
         except asyncio.CancelledError:
@@ -217,7 +229,7 @@ class Pool(Calls[Any]):
 
     def _torn_down(self) -> None:
         """The event loop ended without ``aclose``: the workers go, and whoever reads warnings learns of it."""
-        if self._life is Life.OPEN:
+        if self._life in (Life.STARTING, Life.OPEN):
             warnings.warn(
                 f"{self!r} was not closed before its event loop ended: use `async with`, or `await pool.aclose()`",
                 ResourceWarning,
@@ -320,7 +332,8 @@ class CallOptions(Calls[D]):
 def _forked() -> None:
     """In a forked child: the pools and their workers are the parent's."""
     for pool in list(_pools):
-        pool._life = Life.FORKED
+        if pool._life is not Life.NEW:  # one that is not started yet may be started here
+            pool._life = Life.FORKED
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +30,8 @@ Cause = Literal[
 ]
 State = Literal["starting", "idle", "busy", "retiring"]
 
-BOUNDS = tuple(1e-5 * 4.0**power for power in range(13))  # seconds: 10 us, 40 us, ... 168 s
+UNIT = 1e-5  # seconds
+BOUNDS = tuple(UNIT * 2.0**power for power in range(25))  # seconds: 10 us, 20 us, 40 us, ... 168 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,9 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        # As many bits as the whole units have, so many bounds are passed; a bisection takes twice as long.
+        # The tiny bit less keeps a duration that is a bound in the bucket which that bound closes.
+        self._counts[min(int(seconds / UNIT - 1e-9).bit_length(), len(BOUNDS))] += 1
         self._total += seconds
 
     def snapshot(self) -> Histogram:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartError
-from asyncpool.pool.call import Call, Inherit, Reply
+from asyncpool.pool.call import Call, Inherit, Reply, Timeout
 from asyncpool.pool.config import Config
 from asyncpool.pool.events import Event, EventKind
 from asyncpool.pool.lease import LeaseTicket
@@ -84,7 +84,7 @@ class Supervisor:
         entered = self.loop.create_future()
         self._task = self.loop.create_task(self._supervise(entered), name=f"asyncpool {self._config.name}")
         await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
-        if self._config.limits.min_size == 0:
+        if self._config.limits.min_size == 0 and not self._started.done():
             self._started.set_result(None)
         now = self.loop.time()
         self._do(self.scheduler.start(now), now)
@@ -144,10 +144,12 @@ class Supervisor:
             self.scheduler.withdraw(ticket)
             if isinstance(ticket, LeaseTicket):
                 ticket.fail(PoolClosed("the pool was closed before a worker came free"))
-        for call in list(self.open):
-            if call.worker is None:
-                self.fail(call, "closed", PoolClosed(f"the pool was closed before {call.title} was started"))
-            else:
+        for call in [call for call in self.open if call.worker is None]:
+            if call.lease is not None:
+                call.lease.withdraw(call)
+            self.fail(call, "closed", PoolClosed(f"the pool was closed before {call.title} was started"))
+        for call in [call for call in self.open if call.worker is not None]:
+            if call.worker is not None:  # killing one worker may have ended others of its calls
                 call.verdict = PoolClosed(f"the pool was closed while {call.title} ran; it was stopped", started=True)
                 call.worker.kill("closed", "was stopped because the pool was closed")
 
@@ -172,17 +174,25 @@ class Supervisor:
         call.dispatched = now
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
-        timeout = call.timeout
-        if isinstance(timeout, Inherit):
-            timeout = self._defaults.get(call.command)
-            timeout = self._config.timeout if timeout is None else timeout
-        worker.send(call, timeout)
+        worker.send(call, self.time_limit(call.command, call.timeout))
+
+    def time_limit(self, command: Reference, asked: Timeout) -> float | None:
+        """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's."""
+        if not isinstance(asked, Inherit):
+            return asked
+        own = self._defaults.get(command)
+        return self._config.timeout if own is None else own
 
     def fail(self, call: Call, outcome: Outcome, error: BaseException) -> None:
         """Give a call that no worker has its outcome."""
         self.open.discard(call)
         call.settle(None, error)
         self._count("cancelled" if call.abandoned else outcome)
+
+    def drop(self, call: Call) -> None:
+        """Count a call as cancelled that never got to a worker."""
+        call.abandoned = True
+        self.fail(call, "cancelled", asyncio.CancelledError())
 
     def _count(self, outcome: Outcome) -> None:
         self._counters.count(outcome)
@@ -208,7 +218,11 @@ class Supervisor:
 
     def _assign(self, worker: Worker, ticket: Ticket, now: float) -> None:
         if isinstance(ticket, Call):
-            self.dispatch(worker, ticket, now)
+            if ticket.future.cancelled():  # its caller is cancelled in this very pass, and will see to it in the next
+                self.drop(ticket)
+                self._do(self.scheduler.finished(ticket, now), now)
+            else:
+                self.dispatch(worker, ticket, now)
         elif isinstance(ticket, LeaseTicket):
             ticket.cancel_deadline()
             if not ticket.future.done():
@@ -217,8 +231,8 @@ class Supervisor:
     def _spawn(self, number: int) -> None:
         taken = {worker.slot for worker in self.workers.values()}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-        worker = self.workers[number] = Worker(number, slot, self._config, self)
         assert self._group is not None
+        worker = self.workers[number] = Worker(number, slot, self._config, self)
         self._group.start_soon(worker.live, name=f"asyncpool {self._config.name} worker {number}")
 
     def _reject(self, action: Reject) -> None:
@@ -278,8 +292,12 @@ class Supervisor:
     def _go_on(self, worker: Worker, done: Call, now: float) -> None:
         if done.lease is None:
             self._do(self.scheduler.finished(done, now), now)
-        elif (following := done.lease.next()) is not None:
-            self.dispatch(worker, following, now)
+            return
+        while (following := done.lease.next()) is not None:
+            if not following.future.cancelled():
+                self.dispatch(worker, following, now)
+                return
+            self.drop(following)
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""

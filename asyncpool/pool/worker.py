@@ -17,7 +17,6 @@ from enum import Enum
 from typing import Protocol
 
 import anyio
-from msgspec import Raw
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool.call import MOST_MOVES, Call, Reply
@@ -129,7 +128,7 @@ class Worker:
         self._problem: str | None = None  # how it broke the protocol
         self._last: Call | None = None  # the call that was the last frame sent
         self._nonce = 0
-        self._timer: Deadline | None = None  # of its start, a ping or its stop; never two of them at a time
+        self._timer: Deadline | None = None  # of its start, a ping or its stop
         self._bounds: list[asyncio.TimerHandle] = []  # of its end
 
     @property
@@ -147,11 +146,8 @@ class Worker:
     async def live(self) -> None:
         """Spawn, serve, and be reaped: returns when nothing of the worker is left."""
         try:
-            ours = self._spawn()
-            await self._connection.open(ours)
-            self._greet()
-            assert self._child is not None
-            self.exit_code = await self._child.wait()
+            await self._serve()
+            await self._bury()
         except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
             if self._child is not None:
                 self._child.close()
@@ -160,9 +156,18 @@ class Worker:
             self._owner.torn_down()
             await self._bury()
             raise
+
+    async def _serve(self) -> None:
+        if self.state is not State.SPAWNING:
+            return  # it was killed before its first step
+        try:
+            ours = self._spawn()
+            await self._connection.open(ours)
+            self._greet()
+            assert self._child is not None
+            self.exit_code = await self._child.wait()
         except Exception as error:  # no such program, no descriptor left, a bad environment, ...
             self._end("start_failed", f"could not be spawned: {error}")
-        await self._bury()
 
     def _spawn(self) -> socket.socket:
         """Start the process and return the parent's end of the connection to it."""
@@ -201,7 +206,10 @@ class Worker:
         self._wait_for(limit, "start_failed", f"was not ready within {limit:g} s (start_timeout)")
 
     async def _bury(self) -> None:
-        """Make sure that process, group and descriptors are gone, then give every call that is left its outcome."""
+        """Make sure that process, group and descriptors are gone, then give every call that is left its outcome.
+
+        Cancelled in its middle, it can be called again.
+        """
         with anyio.CancelScope(shield=True):
             if self._child is not None:
                 self._child.kill()
@@ -233,8 +241,9 @@ class Worker:
         self.calls[call.id] = call
         self.handed += 1
         self._last = call
-        message = messages.Call(call.id, call.command, Raw(call.args), Raw(call.kwargs), timeout)
-        self._connection.send(wire.frame(messages.encode(message)))
+        if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
+            call.body = messages.with_deadline(call.body, timeout)
+        self._connection.send(wire.frame(call.body))
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
 
@@ -393,6 +402,8 @@ class Worker:
         self._connection.send(wire.frame(messages.encode(message)))
 
     def _wait_for(self, seconds: float, cause: Cause, reason: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = Deadline(self._loop, seconds, lambda: self.kill(cause, reason), self._heard)
 
     def _cancel_timers(self) -> None:

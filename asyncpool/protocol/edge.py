@@ -18,6 +18,9 @@ from msgspec import Raw
 from asyncpool.protocol import payload
 
 _raw_list = msgspec.msgpack.Decoder(list[Raw]).decode
+_NOTHING_NAMED = Raw(b"\x80")  # an empty map
+_FIXARRAY = 0x90  # MessagePack's first byte of an array of up to 15 items, less their number
+_MISFITS = (msgspec.DecodeError, TypeError, ValueError, RecursionError)  # what decoding raises
 _raw_map = msgspec.msgpack.Decoder(dict[str, Raw]).decode
 
 
@@ -45,6 +48,7 @@ class Signature:
         self._named_rest: payload.Decodes | None = None  # **kwargs
         self._required = 0  # positional arguments that must be there when nothing is named
         self._simple = True  # no parameter must be named
+        self._all_at_once: dict[int, payload.Decodes] = {}  # by the first byte of the array: its usual form
         try:
             self._signature: inspect.Signature | None = inspect.signature(function)
         except (ValueError, TypeError):  # some built-ins have none: whatever comes is handed over
@@ -53,6 +57,10 @@ class Signature:
             return
         for parameter in self._signature.parameters.values():
             self._add(parameter, _decoder(function, parameter, strict) if typed else payload.UNTYPED)
+        if self._simple:
+            types_ = [decoder.annotation for _, decoder in self._positional[:15]]
+            for count in range(self._required, len(types_) + 1):
+                self._all_at_once[_FIXARRAY + count] = payload.decoder(tuple[tuple(types_[:count])])  # type: ignore[misc]
 
     def _add(self, parameter: inspect.Parameter, decoder: payload.Decodes) -> None:
         kind, name, required = parameter.kind, parameter.name, parameter.default is parameter.empty
@@ -75,6 +83,11 @@ class Signature:
         Raises:
             Mismatch: They do not fit the signature or an annotation.
         """
+        if kwargs == _NOTHING_NAMED:
+            try:
+                return list(self._all_at_once[memoryview(args)[0]].decode(args)), {}
+            except (KeyError, *_MISFITS):
+                pass  # the long way finds out which argument it is, or takes it after all
         given = _raw_list(args)
         named = _raw_map(kwargs)
         if named or not self._simple or not self._required <= len(given) <= len(self._positional):
@@ -102,7 +115,7 @@ class Signature:
     def _value(self, name: str, decoder: payload.Decodes, raw: Raw) -> Any:
         try:
             return decoder.decode(raw)
-        except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+        except _MISFITS as error:
             raise Mismatch(f"{self._name}(): argument {name!r}: {error}") from None
 
 

@@ -67,6 +67,11 @@ def describe(error: BaseException, *, skip_frames: int = 0) -> ErrorInfo:
     )
 
 
+def shorten(info: ErrorInfo, longest: int) -> ErrorInfo:
+    """Return *info* with its message cut to so many characters, and without what is not needed."""
+    return ErrorInfo(info.origin, info.module, info.qualname, info.message[:longest])
+
+
 def rebuild(info: ErrorInfo, pid: int | None) -> CommandError:
     """Return the error that *info* describes.
 

@@ -10,7 +10,7 @@ Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -145,6 +145,25 @@ class Log(Message, tag=37):
     """A record of the worker's logging."""
 
     record: Raw  # map
+
+
+def call(
+    id: int,
+    command: str | tuple[str, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    deadline: float | None,
+) -> Call:
+    """Return a Call that is still to be encoded: with values, of which the encoder makes what a Raw holds."""
+    return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline)
+
+
+def with_deadline(body: bytes, deadline: float | None) -> bytes:
+    """Return an encoded Call with another deadline."""
+    message = _to_worker.decode(body)
+    assert isinstance(message, Call)
+    message.deadline = deadline
+    return encode(message)
 
 
 ToWorker = Hello | Call | Cancel | Credit | Ping | Stop

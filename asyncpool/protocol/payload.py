@@ -28,7 +28,11 @@ _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack's own integers rea
 
 
 class Decodes(Protocol):
-    """What turns MessagePack back into a value."""
+    """What turns MessagePack back into a value of the type *annotation*."""
+
+    @property
+    def annotation(self) -> Any:
+        """The type; Any where there is none."""
 
     def decode(self, data: Buffer | msgspec.Raw, /) -> Any:
         """Return the value; raises msgspec.ValidationError where the data do not fit."""
@@ -67,11 +71,11 @@ def decoder(annotation: Any) -> Decodes:
 class _Typed:
     """Decodes by an annotation; integers beyond 64 bits, which msgspec sees as ext, by a second look."""
 
-    __slots__ = ("_annotation", "_decode")
+    __slots__ = ("_decode", "annotation")
 
     def __init__(self, annotation: Any) -> None:
         _refuse_foreign_classes(annotation)
-        self._annotation = annotation
+        self.annotation: Any = annotation
         self._decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=_from_ext).decode
 
     def decode(self, data: Buffer | msgspec.Raw, /) -> Any:
@@ -80,7 +84,7 @@ class _Typed:
         except msgspec.ValidationError as error:
             if "got `ext`" not in str(error):
                 raise
-            return msgspec.convert(_untyped.decode(data), self._annotation, dec_hook=_from_plain)
+            return msgspec.convert(_untyped.decode(data), self.annotation, dec_hook=_from_plain)
 
 
 def _to_plain(value: Any) -> Any:
@@ -168,4 +172,13 @@ def _short(value: Any) -> str:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_to_plain)
 _untyped = msgspec.msgpack.Decoder(ext_hook=_from_ext)
-UNTYPED: Decodes = _untyped
+
+
+class _Untyped:
+    """Decodes into plain built-ins."""
+
+    annotation: Any = Any
+    decode = staticmethod(_untyped.decode)
+
+
+UNTYPED: Decodes = _Untyped()

@@ -90,6 +90,8 @@ class FrameReader:
     def received(self, count: int) -> list[Frame]:
         """Take note of *count* new bytes in the buffer and return the frames that are now whole.
 
+        Look again with 0 new bytes when some came and ``partial`` is true: what follows them may be no frame.
+
         Raises:
             FrameError: The bytes are not a frame. The reader is of no use afterwards.
         """
@@ -97,10 +99,17 @@ class FrameReader:
             self._large_end += count
             return self._finish_large()
         self._end += count
+        if self._start == 0 and self._end > HEADER.size:
+            total, body = HEADER.unpack_from(self._ring)
+            if 0 < body == total <= self.limit and total + HEADER.size == self._end:
+                self._end = 0  # one whole frame and no more: nearly all chunks are
+                return [(self._ring[HEADER.size : HEADER.size + total], b"")]
         frames: list[Frame] = []
         while self._end - self._start >= HEADER.size:
             total, body = HEADER.unpack_from(self._ring, self._start)
             if not 0 < body <= total <= self.limit:
+                if frames:
+                    return frames  # they are whole and count; the next look at what follows them raises
                 check(total, body, self.limit, self._view[self._start : self._end])
             first = self._start + HEADER.size
             if self._end - first < total:

@@ -39,7 +39,8 @@ class Channel:
         if header is None:
             return None
         total, body = wire.HEADER.unpack(header)
-        wire.check(total, body, self.limit, header)
+        if not 0 < body <= total <= self.limit:
+            wire.check(total, body, self.limit, header)
         content = self._exactly(total)
         return content if content is None or body == total else content[:body]
 

@@ -38,7 +38,9 @@ def _perform(call: Call, registry: Registry, limit: int) -> bytes:
     """Run a call and return its reply, encoded."""
     reply = _attempt(call, registry)
     encoded = messages.encode(reply)
-    if len(encoded) > limit:
+    if len(encoded) > limit and isinstance(reply, Failure):
+        encoded = messages.encode(Failure(call.id, failure.shorten(reply.error, limit // 32)))
+    elif len(encoded) > limit:
         text = f"the result is {len(encoded):,} bytes, above max_message of {limit:,}"
         encoded = messages.encode(Failure(call.id, failure.refusal("result", text)))
     return encoded

@@ -32,7 +32,7 @@ def flush() -> None:
     """Hand on what was printed, so that it precedes the reply."""
     try:
         sys.stdout.flush()
-    except (AttributeError, ValueError, OSError):
+    except Exception:
         pass  # the command closed or replaced it; that is its own affair
 
 

@@ -167,6 +167,24 @@ async def test_the_last_words_of_a_dying_worker_count() -> None:
             assert len(await second) == 8 * 2**20
 
 
+async def test_an_answer_counts_though_its_worker_died_with_the_call_half_read() -> None:
+    """It answers and dies while 8 MB of that very call are being written.
+
+    The parent's loop is held up meanwhile: then it can take in only a piece of the answer before its write fails, and
+    what the transport has not read by then must still be read.
+    """
+    async with Pool(program=[sys.executable, str(WORDS)], max_size=1, stderr="discard") as pool:
+        for number in range(10):
+            assert await pool.run("echo", number) == number
+            pid = pool.workers()[0].pid
+            assert pid is not None
+            call = asyncio.create_task(pool.run("answer early and die", b"y" * (8 * 2**20)))
+            await steps(1)
+            assert eventually_now(lambda pid=pid: not alive(pid))  # type: ignore[misc] # holds up the loop, as intended
+            assert await call == b"x" * 150_000
+        assert pool.stats().outcomes == {"ok": 20}
+
+
 async def test_a_lease_hears_the_last_words_too() -> None:
     """The next call on the lease never started, and says so; the answer before it is whole."""
     async with Pool(program=[sys.executable, str(WORDS)], max_size=1, stderr="discard") as pool:

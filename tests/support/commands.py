@@ -500,3 +500,8 @@ def escape_and_crash() -> None:
         subprocess.Popen(["setsid", "yes", "x" * 1000], stdout=2)
     time.sleep(0.2)
     crash(signal.SIGKILL)
+
+
+@asyncpool.command
+def raise_long(size: int) -> None:
+    raise ValueError("x" * size)

@@ -111,14 +111,15 @@ def test_a_blocked_loop_puts_it_off_by_as_long():
     assert len(acted) == 1
 
 
-def test_a_loop_that_blocks_again_and_again_never_makes_it_act_late():
-    """Each time it is found late it is put off anew."""
+def test_a_loop_that_blocks_again_and_again_does_not_put_it_off_for_ever():
+    """It gets some passes in which input is read; a loop that is always late must not disarm every limit."""
     loop = Loop()
     acted = make(loop, 1.0)
+    loop.block(10.0)
+    loop.block(10.0)
+    assert acted == []
     for _ in range(20):
         loop.block(10.0)
-        assert acted == []
-    loop.advance(200.0)
     assert len(acted) == 1
 
 
