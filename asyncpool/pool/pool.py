@@ -35,7 +35,7 @@ class Life(enum.Enum):
     """Where a pool is in its life."""
 
     NEW = "it is not started yet: use `async with pool:` or `await pool.start()`"
-    STARTING = "it is starting, and its start() has not returned yet"
+    STARTING = "it is starting: await its start() first"
     OPEN = "it is open"
     CLOSING = "it is closing"
     CLOSED = "it is closed; make a new one"
@@ -163,9 +163,10 @@ class Pool(Calls[Any]):
         self._life = Life.STARTING
         self._supervisor = Supervisor(self._config, self._counters, self._torn_down)
         try:
-            await self._supervisor.start()
+            await self._supervisor.enter()
             if self._life is Life.STARTING:  # not closed meanwhile
                 self._life = Life.OPEN
+            await self._supervisor.start()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose(0)

@@ -75,15 +75,18 @@ class Supervisor:
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
+    async def enter(self) -> None:
+        """Begin to supervise; before that no worker can be started."""
+        entered = self.loop.create_future()
+        self._task = self.loop.create_task(self._supervise(entered), name=f"asyncpool {self._config.name}")
+        await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
+
     async def start(self) -> None:
         """Start min_size workers and return when they are ready.
 
         Raises:
             WorkerStartError: The first that could not start.
         """
-        entered = self.loop.create_future()
-        self._task = self.loop.create_task(self._supervise(entered), name=f"asyncpool {self._config.name}")
-        await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
         if self._config.limits.min_size == 0 and not self._started.done():
             self._started.set_result(None)
         now = self.loop.time()

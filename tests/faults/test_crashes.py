@@ -108,7 +108,7 @@ async def test_a_call_that_began_is_never_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "arguments", "ended"),
     [
-        ("crash", [signal.SIGKILL], "was killed by SIGKILL (not by this pool: perhaps by the OOM killer)"),
+        ("crash", [signal.SIGKILL], "was killed by SIGKILL (not by this pool: perhaps by the OOM killer, or by hand)"),
         ("crash", [signal.SIGSEGV], "was killed by SIGSEGV"),
         ("crash", [signal.SIGTERM], "was killed by SIGTERM"),
         ("exit_now", [0], "exited with code 0"),
