@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 import asyncpool
+from asyncpool.protocol import messages, payload, wire
 
 RESULTS = harness.RESULTS / "call_overhead.json"
 WORKERS = 2
@@ -105,18 +106,64 @@ class Floor(asyncio.BufferedProtocol):
 
 
 @contextlib.asynccontextmanager
-async def floor() -> AsyncIterator[Request]:
+async def floor(protocol_class: type[Any], worker: str) -> AsyncIterator[Request]:
     ours, theirs = socket.socketpair()
     with theirs:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FLOOR_WORKER, *sys.path), stdin=theirs.fileno(), stdout=theirs.fileno()
+            *(sys.executable, "-c", worker, *sys.path), stdin=theirs.fileno(), stdout=theirs.fileno()
         )
-    transport, protocol = await asyncio.get_running_loop().create_connection(Floor, sock=ours)
+    transport, protocol = await asyncio.get_running_loop().create_connection(protocol_class, sock=ours)
     try:
         yield functools.partial(protocol.call, "trivial")
     finally:
         transport.close()  # the end of its input is the end of the child
         await child.wait()
+
+
+# --- the second floor: the same, with asyncpool's own frames and messages ------------------------------------------
+
+CODEC_WORKER = """
+import sys
+sys.path[:] = sys.argv[1:]
+from asyncpool.protocol import messages, payload
+from asyncpool.worker.channel import Channel
+from cold_worker import trivial
+from msgspec import Raw
+
+channel = Channel(0, 1, 2**27)
+commands = {"trivial": trivial}
+while body := channel.receive():
+    call = messages.decode_to_worker(body)
+    result = commands[call.command](*payload.decode(call.args), **payload.decode(call.kwargs))
+    channel.send(messages.encode(messages.Result(call.id, Raw(payload.encode(result)))))
+"""
+
+
+class CodecFloor(asyncio.BufferedProtocol):
+    """What the codec costs: everything that lies between a call and its bytes, and nothing of a pool."""
+
+    def __init__(self) -> None:
+        self._reader = wire.FrameReader(2**27)
+        self._numbers = 0
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._loop = asyncio.get_running_loop()
+        self.get_buffer = lambda _: self._reader.get_buffer()  # type: ignore[method-assign]
+
+    async def call(self, command: str, *args: Any) -> Any:
+        self._numbers += 1
+        body = payload.encode(messages.call(self._numbers, command, args, {}, None))
+        future = self._waiting[self._numbers] = self._loop.create_future()
+        self._transport.write(wire.frame(body))
+        return payload.decode((await future).value)
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for body, _ in self._reader.received(nbytes):
+            message = messages.decode_to_parent(body)
+            if isinstance(message, messages.Result):
+                self._waiting.pop(message.id).set_result(message)
 
 
 # --- the pools -------------------------------------------------------------------------------------------------------
@@ -167,8 +214,9 @@ class Contender:
 def contenders() -> list[Contender]:
     """The floor first, asyncpool second, then what it is held against."""
     return [
-        Contender("floor, one child", floor),
+        Contender("floor, one child", functools.partial(floor, Floor, FLOOR_WORKER)),
         Contender("asyncpool", asyncpool_pool),
+        Contender("floor, same codec", functools.partial(floor, CodecFloor, CODEC_WORKER)),
         Contender("ProcessPoolExecutor", process_pool_executor),
         Contender("anyio.to_process", anyio_to_process),
     ]

