@@ -94,10 +94,11 @@ def gate(tmp_path: Path) -> "Gate":
 
 
 class Gate:
-    """For the command ``wait_at``: tells how many calls have come there, and lets them all pass."""
+    """For the command ``wait_at`` and its like: tells how many calls have come there, and lets them all pass."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
+        self.command = "wait_at"
 
     def reached(self) -> list[int]:
         """Return the process ids of the workers that have come here, in order."""

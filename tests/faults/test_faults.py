@@ -60,12 +60,12 @@ AT_START = [
     Bad(
         "prints_first",
         WorkerStartError,
-        r"broke the protocol: .*b'Loading model\.\.\.\\n.*did the program print to stdout\?",
+        r"broke the protocol: .*b['\"]Loading model\.\.\.\\n.*did the program print to stdout\?",
     ),
 ]
 
 IN_A_CALL = [
-    Bad("prints_later", ProtocolError, r"b'purring now\\n.*"),
+    Bad("prints_later", ProtocolError, r"b['\"]purring now\\n.*"),
     Bad("half_a_frame", WorkerCrashed, "exited with code 0 while it ran bad"),
     way("oversized", ProtocolError, r"a length of 4,294,967,295 bytes, above the limit of 1,048,576"),
     way("oversized by one", ProtocolError, r"a length of 1,048,577 bytes, above the limit of 1,048,576"),
@@ -135,6 +135,7 @@ async def test_what_a_worker_does_wrong_in_a_call_is_that_calls_error(bad: Bad) 
         assert pool.stats().spawned == 3
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 @pytest.mark.parametrize("bad", IN_A_CALL, ids=names)
 async def test_a_bad_worker_serves_the_calls_that_wait(bad: Bad) -> None:
     """Two bad calls among ten on one worker: eight answers, in a pool of one."""

@@ -29,7 +29,7 @@ async def test_a_queued_call_that_is_cancelled_never_runs(gate: Gate, tmp_path: 
     """It leaves the queue, no worker is touched, and the calls behind it move up."""
     trace = tmp_path / "trace"
     async with pool_of(1) as pool:
-        holder = asyncio.create_task(pool.run("wait_at", gate.path))
+        holder = asyncio.create_task(pool.run(gate.command, gate.path))
         queued = [asyncio.create_task(pool.run("append", str(trace), str(number))) for number in range(6)]
         await eventually(gate.reached)
         for number in (0, 2, 3, 5):
@@ -53,7 +53,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_leaves_no_trace(po
 
 
 async def _task_cancel(pool: Pool, gate: Gate) -> None:
-    task = asyncio.create_task(pool.run("wait_at", gate.path))
+    task = asyncio.create_task(pool.run(gate.command, gate.path))
     await eventually(gate.reached)
     task.cancel("why")
     with pytest.raises(asyncio.CancelledError):
@@ -64,30 +64,30 @@ async def _task_cancel(pool: Pool, gate: Gate) -> None:
 async def _asyncio_timeout(pool: Pool, gate: Gate) -> None:
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.2):
-            await pool.run("wait_at", gate.path)
+            await pool.run(gate.command, gate.path)
     assert not isinstance(caught.value, PoolError)
 
 
 async def _asyncio_wait_for(pool: Pool, gate: Gate) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(pool.run("wait_at", gate.path), 0.2)
+        await asyncio.wait_for(pool.run(gate.command, gate.path), 0.2)
 
 
 async def _anyio_move_on_after(pool: Pool, gate: Gate) -> None:
     with anyio.move_on_after(0.2) as scope:
-        await pool.run("wait_at", gate.path)
+        await pool.run(gate.command, gate.path)
     assert scope.cancelled_caught
 
 
 async def _anyio_fail_after(pool: Pool, gate: Gate) -> None:
     with pytest.raises(TimeoutError):
         with anyio.fail_after(0.2):
-            await pool.run("wait_at", gate.path)
+            await pool.run(gate.command, gate.path)
 
 
 async def _anyio_cancel_scope(pool: Pool, gate: Gate) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(pool.run, "wait_at", gate.path)
+        group.start_soon(pool.run, gate.command, gate.path)
         await eventually(gate.reached)
         group.cancel_scope.cancel()
 
@@ -95,7 +95,7 @@ async def _anyio_cancel_scope(pool: Pool, gate: Gate) -> None:
 async def _asyncio_task_group(pool: Pool, gate: Gate) -> None:
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
         async with asyncio.TaskGroup() as group:
-            group.create_task(pool.run("wait_at", gate.path))
+            group.create_task(pool.run(gate.command, gate.path))
             await eventually(gate.reached)
             raise ValueError("sibling")
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
@@ -135,14 +135,8 @@ async def test_in_every_way_of_cancelling_a_stopped_worker_goes_too(
     async with pool_of(1) as pool:
         pid = await pool.run("pid")
         await pool.run("ignore_term")
-
-        async def stop() -> None:
-            await eventually(gate.reached)
-            os.kill(pid, signal.SIGSTOP)
-
-        stopping = asyncio.create_task(stop())
+        gate.command = "stop_at"
         await way(pool, gate)
-        await stopping
         assert not there(pid)
 
 
@@ -152,7 +146,7 @@ async def test_a_scope_that_outlives_the_cancelled_call_is_not_disturbed(gate: G
         async with asyncio.timeout(30):
             with anyio.move_on_after(20) as outer:
                 with anyio.move_on_after(0.1) as inner:
-                    await pool.run("wait_at", gate.path)
+                    await pool.run(gate.command, gate.path)
                 assert inner.cancelled_caught
                 assert await pool.run("echo", 1) == 1
                 await anyio.lowlevel.checkpoint()
@@ -177,7 +171,7 @@ async def test_a_second_cancel_releases_the_caller_early(gate: Gate, monkeypatch
     """The first stops the command, the second ends the wait for it; the worker is still killed and replaced."""
     async with pool_of(1) as pool:
         pid = await pool.run("pid")
-        task = asyncio.create_task(pool.run("wait_at", gate.path))
+        task = asyncio.create_task(pool.run(gate.command, gate.path))
         await eventually(gate.reached)
         task.cancel()
         await steps(1)

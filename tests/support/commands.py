@@ -263,6 +263,14 @@ def wait_at(gate: str, value: Any = None) -> Any:
     return value
 
 
+@asyncpool.command
+def stop_at(gate: str) -> None:
+    """Say at the gate that it has come, and stop as by SIGSTOP."""
+    with open(f"{gate}.reached", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 # --- those that go wrong ---------------------------------------------------------------------------------------------
 
 

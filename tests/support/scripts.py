@@ -1,6 +1,7 @@
 """Programs that use a pool, run as processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # where the package and the tests are
-LIMIT = 20.0  # seconds; what hangs is killed then
+LIMIT = 15.0  # seconds; what hangs is made to show its stack then, and killed
 FORBIDDEN = ("never retrieved", "was destroyed", "Exception ignored", "Event loop is closed", "returncode 255")
 
 PREAMBLE = """\
@@ -64,8 +65,12 @@ class Script:
             try:
                 out, err = self.process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                out, err = self.process.communicate()
+                self.process.send_signal(signal.SIGABRT)  # faulthandler, which -X dev enables, writes the stacks
+                try:
+                    out, err = self.process.communicate(timeout=2)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    out, err = self.process.communicate()
                 return Ended(None, out, err)
         return Ended(self.process.returncode, out, err)
 

@@ -2,6 +2,6 @@
 
 import speak
 
-speak.write(b"Loading model...\n")
-speak.greet()
+speak.receive()
+speak.write(b"Loading model...\n" + speak.frame(*speak.ready()))  # at once, as they may well arrive
 speak.echo_forever()
