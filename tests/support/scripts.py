@@ -16,6 +16,7 @@ PREAMBLE = """\
 import asyncio, os, signal, sys, time
 import uvloop
 from asyncpool import Pool, PoolClosed
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 RUN = {"asyncio": asyncio.run, "uvloop": uvloop.run}[os.environ.get("LOOP", "asyncio")]
 """
 
