@@ -19,8 +19,9 @@ from asyncpool.pool.events import Event
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.stderr import Mode
 
-# `-m` would import runpy, 3 ms. The arguments are where this process found asyncpool and msgspec.
-BOOT = "import sys; sys.path += sys.argv[1:]; from asyncpool.worker.__main__ import main; main()"
+# `-m` would import runpy, 3 ms.
+BOOT = "import sys; sys.path[:0] = {first}; sys.path += {last}; from asyncpool.worker.__main__ import main; main()"
+STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
 SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
 
 
@@ -54,8 +55,8 @@ class Config:
         """Return the command line of a worker."""
         if self.program is not None:
             return list(self.program)
-        roots = dict.fromkeys(str(Path(str(module.__file__)).parents[1]) for module in (asyncpool, msgspec))
-        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT, *(roots if self._same_python() else ())]
+        first, last = _roots() if self._same_python() else ([], [])
+        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT.format(first=first, last=last)]
 
     def sys_path(self) -> list[str]:
         """Return what a worker shall find modules by: all that this process does, made absolute.
@@ -193,6 +194,18 @@ def _seconds(name: str, value: Any, *, optional: bool = False) -> float | None:
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0 seconds, not {value}{' (None: no limit)' if optional else ''}")
     return float(value)
+
+
+def _roots() -> tuple[list[str], list[str]]:
+    """Return where this process found asyncpool and msgspec: ahead of the standard library, and behind it.
+
+    The worker finds them in the same order; ahead of the standard library, site-packages could hide parts of it.
+    """
+    standard = sys.path.index(STANDARD) if STANDARD in sys.path else 0
+    roots = dict.fromkeys(str(Path(str(module.__file__)).parents[1]) for module in (asyncpool, msgspec))
+    before = [os.path.abspath(entry) for entry in sys.path[:standard]]
+    ahead = [root for root in roots if root in before]
+    return ahead, [root for root in roots if root not in ahead]
 
 
 def _interpreter_flags() -> list[str]:

@@ -56,6 +56,7 @@ def test_call_overhead_writes_well_formed_json(loop: str, tmp_path: Path, monkey
     assert [each["name"] for each in measured["contenders"]] == [
         "floor, one child",
         "asyncpool",
+        "floor, same codec",
         "ProcessPoolExecutor",
         "anyio.to_process",
     ]

@@ -46,7 +46,11 @@ def test_a_command_is_found_under_its_name():
     assert (infos["first"].timeout, infos["other"].timeout) == (None, 2.5)
 
 
-@pytest.mark.parametrize("thing", [staticmethod(plain), classmethod(plain), type("Cat", (), {}), 7, "name"], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [staticmethod(plain), classmethod(plain), type("Cat", (), {}), 7, "name"],
+    ids=lambda thing: type(thing).__name__,
+)
 def test_only_plain_functions_can_be_marked(thing: object):
     """Whatever has no module-level name, or is none, is refused where it is marked."""
     with pytest.raises(TypeError, match="marks plain functions"):

@@ -101,7 +101,9 @@ def plain(body: bytes) -> list:
     return msgspec.msgpack.decode(body)
 
 
-@pytest.mark.parametrize(("message", "expected"), [*TO_WORKER.values(), *TO_PARENT.values()], ids=str)
+@pytest.mark.parametrize(
+    ("message", "expected"), [*TO_WORKER.values(), *TO_PARENT.values()], ids=[*TO_WORKER, *TO_PARENT]
+)
 def test_a_message_is_an_array_of_its_kind_and_its_fields(message, expected):
     """Kinds, fields and their order are the protocol: other languages speak it by its description."""
     assert expected == plain(messages.encode(message))
