@@ -29,6 +29,7 @@ import asyncpool
 
 CLIENTS = 16  # callers at a time
 SAMPLES = 200  # of memory, descriptors and so on, in one run
+STEPS = 50  # of the unrest: at each the pool is resized
 STALLED = 120.0  # seconds without an outcome after which the run is given up
 PATTERN = bytes(range(256)) * 8192  # 2 MiB; large payloads are pieces of it
 SIZES = ((2, 4), (1, 3), (2, 2), (1, 4), (3, 4))  # min_size and max_size, one after the other
@@ -81,7 +82,7 @@ class Load:
         self._done = 0
         self._timed = 0  # latencies that are there
         self._leases_asked = 0
-        self._largest_wait = 0
+        self._part = max(50, calls // STEPS)  # calls between two steps of the unrest
         self._chance = random.Random(seed)
         self._names, self._weights = zip(*{**KINDS, "double": 1000 - sum(KINDS.values())}.items(), strict=True)
         self._folder = folder
@@ -93,6 +94,8 @@ class Load:
 
     async def run(self) -> dict[str, Any]:
         """Make all calls and return what was seen."""
+        async with asyncpool.Pool(soak_worker, min_size=1, max_size=1):
+            pass  # an event loop opens some things once in a process
         before = surroundings()
         self.pool = asyncpool.Pool(
             soak_worker,
@@ -161,16 +164,15 @@ class Load:
 
     async def _unrest(self) -> None:
         """Resize all the time, replace all workers now and then, and let the pool fall idle now and then."""
-        part = max(1, self.calls // 50)
-        for number in range(1, 51):
+        for number in range(1, STEPS + 1):
             async with self._step:
-                await self._step.wait_for(lambda until=number * part: self._done >= until)
+                await self._step.wait_for(lambda until=number * self._part: self._done >= until)
             if HAS_RESIZE:
                 smallest, largest = SIZES[number % len(SIZES)]
                 await self.pool.resize(min_size=smallest, max_size=largest)
             if HAS_RESTART and number % 5 == 0:
                 await self.pool.restart()
-            if number % 10 == 0:
+            if number % 10 == 5:
                 self._awake.clear()
                 await asyncio.sleep(1.5)  # longer than idle_timeout and health_interval
                 self._awake.set()
@@ -213,11 +215,20 @@ class Load:
     async def _cancel(self, number: int) -> None:
         """The caller is cancelled at any moment: before its turn, while its command runs, as the answer comes."""
         seconds, moment = self._chance.uniform(0, 0.004), self._chance.choice((0, self._chance.uniform(0, 0.01)))
-        call = asyncio.create_task(self.pool.run(soak_worker.nap, number, seconds))
+        submitted = False
+
+        async def submit() -> int:
+            nonlocal submitted
+            submitted = True
+            return await self.pool.run(soak_worker.nap, number, seconds)
+
+        call = asyncio.create_task(submit())
         cancelling = asyncio.get_running_loop().call_later(moment, call.cancel)
         await asyncio.wait([call])
         cancelling.cancel()
-        if call.cancelled():
+        if not submitted:  # uvloop runs timers before tasks: this one was cancelled before its first step
+            await self._double(number)
+        elif call.cancelled():
             self._count("cancelled")
         else:
             await self._expect(number, "ok", call, number)
@@ -251,7 +262,7 @@ class Load:
         self._done += 1
         if self._done % max(1, self.calls // SAMPLES) == 0:
             self._sample()
-        if self._done % max(1, self.calls // 50) == 0:
+        if self._done % self._part == 0:
             self._waking = asyncio.ensure_future(self._wake())  # kept, or it may be collected
 
     async def _wake(self) -> None:
