@@ -41,6 +41,7 @@ class Inherit:
 
 INHERIT: Final = Inherit()
 Timeout = float | None | Inherit
+Retries = int | Inherit
 MOST_MOVES = 2  # times that a call which provably never started goes to another worker
 
 
@@ -55,12 +56,15 @@ class Call:
         body: The Call message, encoded.
         told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
+        retries: Times that it may be run again after a crash.
         submitted: Loop time of its submission.
         lease: The lease that it is made on, if any.
         dispatched: Loop time at which the worker that has it now got it.
         worker: The worker that has it now.
         pid: Process id of the worker that answered.
         moves: Times that it went to another worker because it provably never started.
+        crashes: Workers that ended while they had it.
+        may_have_run: One of them may have begun it.
         provably_unstarted: It never started, and goes to no other worker.
         deadline: Of its wait for a worker, then of its run.
         verdict: Why the pool stopped it; raised once the worker is gone.
@@ -74,12 +78,15 @@ class Call:
     body: bytes
     told: float | None
     timeout: Timeout
+    retries: Retries
     submitted: float
     lease: Turns | None = None
     dispatched: float = 0.0
     worker: Carrier | None = None
     pid: int | None = None
     moves: int = 0
+    crashes: int = 0
+    may_have_run: bool = False
     provably_unstarted: bool = False
     deadline: Deadline | None = None
     verdict: Exception | None = None
@@ -89,7 +96,8 @@ class Call:
     @property
     def title(self) -> str:
         """The command's name, for messages."""
-        return self.command if isinstance(self.command, str) else ".".join(self.command)
+        name = self.command if isinstance(self.command, str) else ".".join(self.command)
+        return f"{name} (run {self.crashes + 1})" if self.crashes else name
 
     def cancel_deadline(self) -> None:
         """Drop the deadline, if there is one."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import anyio
 
 from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
-from asyncpool.pool.call import INHERIT, Call, Reply, Timeout
+from asyncpool.pool.call import INHERIT, Call, Reply, Retries, Timeout
 from asyncpool.pool.config import Config
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket
@@ -34,10 +34,11 @@ class Options:
 
     timeout: Timeout
     acquire_timeout: float | None
+    retries: Retries
     returns: payload.Decodes | None
 
 
-AS_DECLARED = Options(INHERIT, None, None)  # whatever the command and the pool say
+AS_DECLARED = Options(INHERIT, None, INHERIT, None)  # whatever the command and the pool say
 
 
 class Caller:
@@ -71,17 +72,17 @@ class Caller:
         supervisor = self._running()
         if lease is not None:
             lease.check()
-        call, decoder = self._make(supervisor, command, args, kwargs, options.timeout, lease)
+        call, decoder = self._make(supervisor, command, args, kwargs, options, lease)
         self._counters.submitted += 1
         if lease is not None:
-            supervisor.open.add(call)
+            supervisor.ledger.open.add(call)
             if lease.submit(call):
                 supervisor.dispatch(lease.worker, call, call.submitted)
         else:
             if supervisor.scheduler.full:
                 self._counters.count("rejected")
                 raise self._full(supervisor)
-            supervisor.open.add(call)
+            supervisor.ledger.open.add(call)
             supervisor.submit(call, call.submitted)
             if call.worker is None:
                 self._wait_in_queue(supervisor, call, options.acquire_timeout)
@@ -98,7 +99,7 @@ class Caller:
         command: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        timeout: Timeout,
+        options: Options,
         lease: Lease | None,
     ) -> tuple[Call, payload.Decodes]:
         """Encode a call; returns it with the decoder for its result."""
@@ -108,7 +109,7 @@ class Caller:
             command, args, kwargs = unroll(command, args, kwargs)
             target, decoder = self._learn(command)
         number, loop = next(self._ids), supervisor.loop
-        told = supervisor.time_limit(target, timeout)
+        told = supervisor.ledger.time_limit(target, options.timeout)
         try:
             body = payload.encode(messages.call(number, target, args, kwargs, told))
         except Exception as error:  # encoding runs the user's own properties
@@ -118,7 +119,8 @@ class Caller:
                 f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
                 "raise it, or pass the name of a file"
             )
-        return Call(number, loop.create_future(), target, body, told, timeout, loop.time(), lease), decoder
+        future, now = loop.create_future(), loop.time()
+        return Call(number, future, target, body, told, options.timeout, options.retries, now, lease), decoder
 
     def _learn(self, command: Any) -> tuple[Reference, payload.Decodes]:
         if isinstance(command, str):
@@ -132,8 +134,8 @@ class Caller:
         call.abandoned = True
         withdraw = supervisor.scheduler.withdraw if call.lease is None else call.lease.withdraw
         if withdraw(call):
-            supervisor.drop(call)
-        elif call in supervisor.open:
+            supervisor.ledger.drop(call)
+        elif call in supervisor.ledger.open:
             call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
             if call.worker is not None:
                 call.worker.kill("cancelled", f"was stopped because the caller of {call.title} was cancelled")
@@ -155,7 +157,7 @@ class Caller:
             worker = await ticket.future
         except asyncio.CancelledError:
             if not supervisor.scheduler.withdraw(ticket):
-                supervisor.finish(ticket)  # it was granted in the very moment of the cancellation
+                supervisor.finish(ticket, 0)  # it was granted in the very moment of the cancellation
             raise
         lease = Lease(self._run_on, ticket, worker)
         if not worker.takes_calls:  # it ended between the grant and this task's turn
@@ -172,7 +174,7 @@ class Caller:
             raise PoolError(RELEASED if lease.released else "this lease was acquired from another pool")
         if lease.give_back():
             lease.worker.kill("released", "was stopped because its lease was released with a call still running")
-        supervisor.finish(lease.ticket)
+        supervisor.finish(lease.ticket, lease.calls)
 
     def _run_on(
         self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -186,7 +188,7 @@ class Caller:
             return  # rejected already
         task = asyncio.current_task()
         held = sum(lease.ticket.owner is task for lease in self._leases)
-        if held >= self._config.limits.max_size:
+        if held >= supervisor.scheduler.limits.max_size:
             self._give_up(
                 supervisor,
                 ticket,
@@ -208,12 +210,12 @@ class Caller:
             return
         if isinstance(ticket, Call):
             outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"
-            supervisor.fail(ticket, outcome, error)
+            supervisor.ledger.fail(ticket, outcome, error)
         else:
             ticket.fail(error)
 
     def _full(self, supervisor: Supervisor) -> PoolFull:
-        waiting = self._config.limits.max_waiting
+        waiting = supervisor.scheduler.limits.max_waiting
         return PoolFull(f"{waiting} calls already wait (max_waiting); the pool is {supervisor.summary()}")
 
 

@@ -84,28 +84,33 @@ def configure(
     max_waiting: int | None,
     health_interval: float | None,
     check_on_acquire: bool,
+    max_calls: int | None,
+    max_lifetime: float | None,
+    max_memory: int | None,
     **rest: Any,
 ) -> Config:
     """Check everything that a pool is given."""
     cpus = usable_cpus()
     limits = Limits(
-        min_size=_count("min_size", min_size, 0),
-        max_size=max(cpus, min_size) if max_size is None else _count("max_size", max_size, 1),
-        surge=_count("surge", surge, 0),
+        min_size=count("min_size", min_size, 0),
+        max_size=max(cpus, min_size) if max_size is None else count("max_size", max_size, 1),
+        surge=count("surge", surge, 0),
         idle_timeout=_seconds("idle_timeout", idle_timeout, optional=True),
-        max_waiting=None if max_waiting is None else _count("max_waiting", max_waiting, 0),
+        max_waiting=None if max_waiting is None else count("max_waiting", max_waiting, 0),
         health_interval=_seconds("health_interval", health_interval, optional=True),
         check_on_acquire=check_on_acquire,
         starts_at_once=max(2, cpus),
+        max_calls=None if max_calls is None else count("max_calls", max_calls, 1),
+        max_lifetime=_seconds("max_lifetime", max_lifetime, optional=True),
+        max_memory=None if max_memory is None else count("max_memory", max_memory, 1),
     )
-    if limits.min_size > limits.max_size:
-        raise ValueError(f"min_size={limits.min_size} is above max_size={limits.max_size}")
+    check_sizes(limits)
     _check_program(program, modules)
     for name in ("acquire_timeout", "timeout"):
         _seconds(name, rest[name], optional=True)
     for name in ("cancel_grace", "start_timeout", "health_timeout"):
         _seconds(name, rest[name])
-    _count("max_message", rest["max_message"], SMALLEST_MESSAGE)
+    count("max_message", rest["max_message"], SMALLEST_MESSAGE)
     if rest["max_message"] >= 2**32:
         raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
     if rest["stderr"] not in ("forward", "log", "discard"):
@@ -127,6 +132,12 @@ def configure(
 def seconds_or_none(name: str, value: Any) -> float | None:
     """Check a time limit that may be None."""
     return _seconds(name, value, optional=True)
+
+
+def check_sizes(limits: Limits) -> None:
+    """Check that the sizes fit together."""
+    if limits.min_size > limits.max_size:
+        raise ValueError(f"min_size={limits.min_size} is above max_size={limits.max_size}")
 
 
 def check_grace(value: Any) -> None:
@@ -178,7 +189,8 @@ def _module_name(module: Any) -> str:
     return name
 
 
-def _count(name: str, value: Any, least: int) -> int:
+def count(name: str, value: Any, least: int) -> int:
+    """Check a number of something."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} takes an integer, not {value!r}")
     if value < least:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
+from asyncpool.pool.memory import resident
 from asyncpool.pool.stats import Counters, PoolStats, State, WorkerInfo
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def snapshot(supervisor: Supervisor | None, counters: Counters) -> PoolStats:
     """Return all numbers of a pool as they are between two steps of its event loop."""
     scheduler = None if supervisor is None else supervisor.scheduler
     idle = 0 if scheduler is None else scheduler.idle()
-    opened = () if supervisor is None else supervisor.open
+    opened = () if supervisor is None else supervisor.ledger.open
     running = sum(call.worker is not None for call in opened)
     on_leases = sum(call.worker is None and call.lease is not None for call in opened)
     return PoolStats(
@@ -50,7 +46,7 @@ def _info(supervisor: Supervisor, worker: Worker, now: float) -> WorkerInfo:
         state=_state(supervisor, worker.number),
         calls=worker.handed,
         age=now - worker.born,
-        rss=_rss(worker.pid),
+        rss=resident(worker.pid),
         command=next((call.title for call in worker.calls.values()), None),
         language=worker.language,
     )
@@ -63,11 +59,3 @@ def _state(supervisor: Supervisor, number: int) -> State:
     if number in scheduler.retiring:
         return "retiring"
     return "busy" if scheduler.tickets(number) else "idle"
-
-
-def _rss(pid: int | None) -> int | None:
-    """Return the resident memory of a process in bytes, None where it cannot be read."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, ValueError, IndexError):
-        return None

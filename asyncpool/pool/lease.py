@@ -55,6 +55,7 @@ class Lease(Calls[Any]):
         self._run = run
         self._ticket = ticket
         self._worker = worker
+        self._handed_before = worker.handed
         self._waiting: deque[Call] = deque()
         self._released = False
         self._lost = False
@@ -123,6 +124,11 @@ class Lease(Calls[Any]):
     def released(self) -> bool:
         """True once it was given back."""
         return self._released
+
+    @property
+    def calls(self) -> int:
+        """Calls that its worker was handed for it."""
+        return self._worker.handed - self._handed_before
 
     def give_back(self) -> bool:
         """Mark the lease as released; returns whether the worker is in the middle of a call."""

@@ -12,12 +12,13 @@ from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar
 
 import anyio
+import msgspec
 
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit
 from asyncpool.pool.caller import Acquisition, Caller, Options
 from asyncpool.pool.calls import Calls, D
-from asyncpool.pool.config import check_grace, configure, seconds_or_none
+from asyncpool.pool.config import check_grace, check_sizes, configure, count, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
@@ -68,6 +69,11 @@ class Pool(Calls[Any]):
         start_timeout: Seconds from a worker's spawn until it is ready.
         health_interval: Seconds; a worker idle for so long is pinged. None: never.
         health_timeout: Seconds for the answer to a ping; without one the worker is killed and replaced.
+        max_calls: Calls that a worker is handed at most; then it is recycled. A lease is never cut short: its calls
+            count when it is released. None: no limit.
+        max_lifetime: Seconds for which a worker takes calls at most; then it is recycled. None: no limit.
+        max_memory: Bytes of resident memory; a worker that has more after a call is recycled. Looked at every 50 ms
+            at most. One that has more from its start is not, which is logged once. None: no limit.
         check_on_acquire: Ping each idle worker before it is used.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
@@ -100,6 +106,9 @@ class Pool(Calls[Any]):
         health_interval: float | None = 30.0,
         health_timeout: float = 5.0,
         check_on_acquire: bool = False,
+        max_calls: int | None = None,
+        max_lifetime: float | None = None,
+        max_memory: int | None = None,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
         env: Mapping[str, str] | None = None,
@@ -124,6 +133,9 @@ class Pool(Calls[Any]):
             health_interval=health_interval,
             health_timeout=health_timeout,
             check_on_acquire=check_on_acquire,
+            max_calls=max_calls,
+            max_lifetime=max_lifetime,
+            max_memory=max_memory,
             max_message=max_message,
             registered_only=registered_only,
             env=env,
@@ -137,7 +149,7 @@ class Pool(Calls[Any]):
         self._supervisor: Supervisor | None = None
         self._counters = Counters()
         self._caller = Caller(self._config, self._counters, self._running)
-        self._defaults = Options(INHERIT, self._config.acquire_timeout, None)
+        self._defaults = Options(INHERIT, self._config.acquire_timeout, INHERIT, None)
         self._closing: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
         _pools.add(self)
@@ -245,6 +257,7 @@ class Pool(Calls[Any]):
         *,
         timeout: float | Inherit | None = INHERIT,
         acquire_timeout: float | Inherit | None = INHERIT,
+        retries: int | Inherit = INHERIT,
         returns: type[T] | None = None,
     ) -> CallOptions[T]:
         """Return a view of the pool for calls with these options.
@@ -253,12 +266,15 @@ class Pool(Calls[Any]):
             timeout: Seconds that the command may run, from its dispatch. None: no limit. Not given: the command's
                 own, else the pool's.
             acquire_timeout: Seconds that the call may wait for a worker. None: no limit. Not given: the pool's.
+            retries: Times that the call is run again after its worker crashed, each with a fresh timeout: at most
+                *retries* + 1 runs. Only for a command that may safely be run more than once. Not given: the
+                command's own, else 0.
             returns: Type to decode the result into. Not given: the return annotation of the command, where it is
                 given as a function.
 
         Raises:
-            TypeError: *returns* is a type that cannot travel, or a time is not a number.
-            ValueError: A time is not above 0.
+            TypeError: *returns* is a type that cannot travel, a time is not a number, or *retries* not an integer.
+            ValueError: A time is not above 0, or *retries* is below 0.
         """
         if not isinstance(timeout, Inherit):
             timeout = seconds_or_none("timeout", timeout)
@@ -266,8 +282,10 @@ class Pool(Calls[Any]):
             acquire_timeout = self._config.acquire_timeout
         else:
             acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
+        if not isinstance(retries, Inherit):
+            retries = count("retries", retries, 0)
         decoder = None if returns is None else payload.decoder(returns)
-        return CallOptions(self._caller, Options(timeout, acquire_timeout, decoder))
+        return CallOptions(self._caller, Options(timeout, acquire_timeout, retries, decoder))
 
     def acquire(self) -> Acquisition:
         """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
@@ -287,6 +305,45 @@ class Pool(Calls[Any]):
             PoolError: It was given back before, or is another pool's.
         """
         self._caller.release(lease)
+
+    # --- all workers -------------------------------------------------------------------------------------------------
+
+    async def restart(self) -> None:
+        """Replace every worker, one after another as ``surge`` allows, and return when the last old one is gone.
+
+        No call fails: each worker serves on until its successor is ready, then finishes the call or lease that it has.
+        With ``surge=0`` a worker goes before its successor starts. A caller who no longer waits does not stop it.
+
+        Raises:
+            WorkerStartError: A successor could not start. The workers without a successor stay and serve on.
+            PoolClosed: The pool is not started, or was closed meanwhile.
+        """
+        await self._running().restart()
+
+    async def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
+        """Change the number of workers, and return when at least ``min_size`` take calls.
+
+        No call fails: a worker that is too many finishes the call or lease that it has.
+
+        Args:
+            min_size: Workers that are always there. None: as before.
+            max_size: Workers that take calls at most. None: as before.
+
+        Raises:
+            TypeError: A size is not an integer.
+            ValueError: A size is out of its range, or *min_size* above *max_size*.
+            WorkerStartError: A worker could not start. The new sizes hold all the same.
+            PoolClosed: The pool is not started, or was closed meanwhile.
+        """
+        supervisor = self._running()
+        limits = supervisor.scheduler.limits
+        limits = msgspec.structs.replace(
+            limits,
+            min_size=limits.min_size if min_size is None else count("min_size", min_size, 0),
+            max_size=limits.max_size if max_size is None else count("max_size", max_size, 1),
+        )
+        check_sizes(limits)
+        await supervisor.resize(limits)
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
-"""The acquire and release queue: who is starting, available, checking, busy, retiring; who waits.
+"""The acquire and release queue: who waits, who serves whom, and when somebody new is wanted.
 
-Law 1: every worker's id is in exactly one of those sets: membership is the state. An illegal move raises.
+Law 1: every worker's id is in exactly one set of the roster: membership is the state. An illegal move raises.
 Law 2: no eligible ticket waits while a worker is available.
 Law 3: tickets are served in order; one that is moved goes back to the head.
-Law 4: workers that take calls never exceed max_size; processes, until reaped, never exceed max_size + surge.
+Law 4: workers that take calls never exceed max_size; no process is started beyond max_size + surge, those counted
+       that are not yet reaped.
 Law 5: spawned = exited + present.
 Law 6: nothing here reads a clock, awaits or does I/O. Each decision is one synchronous method that changes the state
        and returns what is to be done; whoever calls it does all of it, in order.
+Law 7: no worker is handed more than max_calls, nor anything after max_lifetime. A worn one serves on until a worker
+       that started after it is ready, or its limit is reached; only where surge leaves no room it goes first.
 
 A ticket is whatever waits for a worker: a call, which takes one slot, or an exclusive one (a lease), which takes a
 whole worker. A ticket that is assigned makes its worker busy at once. The reply frees the slot, not the caller.
@@ -17,73 +20,14 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
 
-import msgspec
-
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
-
-WorkerId = int
-
-
-class Ticket(Protocol):
-    """What waits for a worker."""
-
-    exclusive: bool  # takes all slots of a worker
+from asyncpool.pool.roster import Record, Ticket, WorkerId
+from asyncpool.pool.succession import Succession
 
 
-class Spawn(msgspec.Struct, frozen=True):
-    """Start a worker under this id."""
-
-    worker: WorkerId
-
-
-class Assign(msgspec.Struct, frozen=True, gc=False):
-    """Hand the ticket to the worker."""
-
-    worker: WorkerId
-    ticket: Ticket
-
-
-class Probe(msgspec.Struct, frozen=True):
-    """Ping the worker; say ``checked`` when it answers, or ``lost`` when it does not."""
-
-    worker: WorkerId
-
-
-class Retire(msgspec.Struct, frozen=True):
-    """Ask the worker to end."""
-
-    worker: WorkerId
-
-
-class Reject(msgspec.Struct, frozen=True):
-    """No worker can be started: fail the ticket with the last start error."""
-
-    ticket: Ticket
-
-
-Action = Spawn | Assign | Probe | Retire | Reject
-
-
-class IllegalMove(Exception):
-    """A worker was moved out of a set that it is not in: a bug, never to be ignored."""
-
-
-class _Record:
-    __slots__ = ("idle_since", "seen", "slots", "tickets")
-
-    def __init__(self, now: float) -> None:
-        self.slots = 1
-        self.tickets: set[Ticket] = set()
-        self.idle_since = now
-        self.seen = now  # when it last gave a sign of life
-
-
-_Set = OrderedDict[WorkerId, _Record]
-
-
-class Scheduler:
+class Scheduler(Succession):
     """Decides who serves whom, and how many workers there are.
 
     Args:
@@ -92,17 +36,10 @@ class Scheduler:
     """
 
     def __init__(self, limits: Limits, chance: Callable[[], float] = random.random) -> None:
-        self.limits = limits
+        super().__init__(limits)
         self._chance = chance
-        self.starting: _Set = OrderedDict()
-        self.available: _Set = OrderedDict()  # has a free slot; the warmest last
-        self.checking: _Set = OrderedDict()  # idle, and a ping is under way
-        self.busy: _Set = OrderedDict()  # no slot is free
-        self.retiring: _Set = OrderedDict()  # asked to end, killed or lost, and not yet reaped
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.serving: dict[Ticket, WorkerId] = {}
-        self.spawned: int = 0
-        self.exited: int = 0
         self.failures: int = 0  # failed starts in a row
         self._retry_at: float | None = None
         self._closing = False
@@ -110,19 +47,9 @@ class Scheduler:
     # --- what there is -----------------------------------------------------------------------------------------------
 
     @property
-    def live(self) -> int:
-        """Workers that take calls, or will."""
-        return len(self.starting) + len(self.available) + len(self.checking) + len(self.busy)
-
-    @property
-    def processes(self) -> int:
-        """Workers that are not yet reaped."""
-        return self.live + len(self.retiring)
-
-    @property
     def circuit_open(self) -> bool:
         """True while calls fail at once because no worker can be started."""
-        return self.failures >= CIRCUIT_OPENS_AT and self.live == len(self.starting)
+        return self.failures >= CIRCUIT_OPENS_AT and self.taking == 0
 
     @property
     def full(self) -> bool:
@@ -132,20 +59,9 @@ class Scheduler:
         startable = max(0, self.limits.max_size - self.live)
         return len(self.waiting) - self._soon() - startable >= self.limits.max_waiting
 
-    def idle(self) -> int:
-        """Return how many workers hold no ticket and are not starting or retiring."""
-        return len(self.checking) + sum(not record.tickets for record in self.available.values())
-
-    def tickets(self, worker: WorkerId) -> list[Ticket]:
-        """Return the tickets that *worker* serves."""
-        for place in (self.available, self.busy):
-            if worker in place:
-                return list(place[worker].tickets)
-        return []
-
     def deadline(self) -> float | None:
         """Return the time at which ``tick`` is due, or None."""
-        return earliest(self._retry_at, *(self._due(record) for record in self.available.values()))
+        return earliest(self._retry_at, self.next_age(), *(self._due(record) for record in self.available.values()))
 
     # --- tickets -----------------------------------------------------------------------------------------------------
 
@@ -156,9 +72,10 @@ class Scheduler:
     def submit(self, ticket: Ticket, now: float) -> list[Action]:
         """Take in a ticket."""
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
-            return [self._assign(ticket, next(reversed(self.available)))]  # the common case, short
+            assigned = self._assign(ticket, next(reversed(self.available)), now)  # the common case, short
+            return [assigned] if not self.worn else self._settle(now, [assigned])
         self.waiting[ticket] = None
-        if not self.available and self.live >= self.limits.max_size and not self.failures:
+        if not self.available and self.live >= self.limits.max_size and not self.failures and not self.worn:
             return []  # the other common case: all are busy, and no more may be started
         return self._settle(now, [])
 
@@ -169,34 +86,53 @@ class Scheduler:
         del self.waiting[ticket]
         return True
 
-    def finished(self, ticket: Ticket, now: float) -> list[Action]:
-        """Free the slot of a ticket that was answered, or given back. Unknown once its worker was lost."""
+    def again(self, ticket: Ticket, now: float) -> list[Action]:
+        """Take in a ticket for another run: it has waited its turn, and goes to the head of the queue."""
+        self._to_the_head(ticket)
+        return self._settle(now, [])
+
+    def finished(self, ticket: Ticket, now: float, calls: int = 1) -> list[Action]:
+        """Free the slot of a ticket that was answered, or given back. Unknown once its worker was lost.
+
+        Args:
+            ticket: Which.
+            now: When.
+            calls: Calls that it was: a lease makes any number.
+        """
         worker = self.serving.pop(ticket, None)
         if worker is None:
             return []
         record = self.busy.pop(worker, None) or self.available.pop(worker, None)
         if record is None:
-            self._record(worker, self.retiring).tickets.discard(ticket)
-            return []
+            return self.finish_leaving(ticket, worker)
         record.tickets.discard(ticket)
         record.seen = record.idle_since = now
-        self.available[worker] = record
-        return self._settle(now, [], proven=worker) if self.waiting else []
+        record.calls += calls - 1
+        spent = self.spent(record, now)
+        if spent is None:
+            self.available[worker] = record
+            return self._settle(now, [], proven=worker) if self.waiting or self.worn else []
+        self.busy[worker] = record
+        return self._settle(now, [] if record.tickets else self.step_down(worker, spent))
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
-    def ready(self, worker: WorkerId, slots: int, now: float) -> list[Action]:
-        """A worker has started; it takes *slots* tickets at a time."""
-        record = self._move(worker, self.starting, self.available)
+    def ready(self, worker: WorkerId, slots: int, now: float, memory: int = 0) -> list[Action]:
+        """A worker has started; it takes *slots* tickets at a time, and has so many bytes of memory.
+
+        It replaces one that is worn.
+        """
+        record = self.move(worker, self.starting, self.available)
         record.slots = slots
         record.seen = record.idle_since = now
+        self.begin(record, memory, now)
         self.failures = 0
         self._retry_at = None
-        return self._settle(now, [], proven=worker)
+        return self._settle(now, self.take_over(worker), proven=worker)
 
     def start_failed(self, worker: WorkerId, now: float) -> list[Action]:
         """A worker did not become ready; its process is still to be reaped."""
-        self._move(worker, self.starting, self.retiring)
+        self.move(worker, self.starting, self.retiring)
         self.failures += 1
         self._retry_at = now + pause(self.failures, self._chance())
         return self._settle(now, [])
@@ -205,56 +141,60 @@ class Scheduler:
         """A worker has answered a ping. It may have been lost meanwhile."""
         if worker not in self.checking:
             return []
-        self._move(worker, self.checking, self.available).seen = now
+        self.move(worker, self.checking, self.available).seen = now
         # A ping warms nobody: the cold end stays the one that is retired.
         self.available = OrderedDict(sorted(self.available.items(), key=lambda item: item[1].idle_since))
         return self._settle(now, [], proven=worker)
 
     def retire(self, worker: WorkerId, now: float) -> list[Action]:
         """Ask a worker without tickets to end."""
-        self._move(worker, self.available, self.retiring)
-        return self._settle(now, [Retire(worker)])
+        self.move(worker, self.available, self.retiring)
+        return self._settle(now, [Retire(worker, "retired")])
 
     def lost(self, worker: WorkerId, now: float, moved: Ticket | None = None) -> list[Action]:
         """A worker died, was killed or is not to be trusted: it gets no more tickets, and those on it are let go.
 
         *moved* is the one that provably never started: it goes back to the head of the queue.
         """
-        for place in (self.starting, self.available, self.checking, self.busy):
-            if worker in place:
-                record = self._move(worker, place, self.retiring)
-                break
-        else:
-            record = self._record(worker, self.retiring)
+        record = self.leave(worker)
         for ticket in record.tickets:
             del self.serving[ticket]
         record.tickets = set()
         if moved is not None:
-            self.waiting[moved] = None
-            self.waiting.move_to_end(moved, last=False)
+            self._to_the_head(moved)
         return self._settle(now, [])
 
     def reaped(self, worker: WorkerId, now: float) -> list[Action]:
         """A retiring worker's process is gone."""
-        self._record(worker, self.retiring)
-        del self.retiring[worker]
-        self.exited += 1
+        self.strike(worker)
         return self._settle(now, [])
+
+    # --- all of them -------------------------------------------------------------------------------------------------
+
+    def restart(self, now: float) -> list[Action]:
+        """Every worker that there is wants a successor."""
+        self.wear_all()
+        return self._settle(now, [])
+
+    def resize(self, limits: Limits, now: float) -> list[Action]:
+        """From now on there are other limits. Those that are too many go."""
+        self.limits = limits
+        return self._settle(now, self.dismiss())
 
     # --- time and end ------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Action]:
-        """Do what is due: retire what was idle for long, ping what was silent for long, try a start again."""
+        """Do what is due: retire who was idle for long, ping who was silent for long, replace who is old, try again."""
         actions: list[Action] = []
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
+        actions += self.age(now)
         for worker, record in list(self.available.items()):  # the coldest first
             if record.tickets:
                 continue
             limit = self.limits.idle_timeout
             if limit is not None and self.live > self.limits.min_size and record.idle_since + limit <= now:
-                self._move(worker, self.available, self.retiring)
-                actions.append(Retire(worker))
+                actions += self.step_down(worker, "retired")
             elif self.limits.health_interval is not None and record.seen + self.limits.health_interval <= now:
                 actions.append(self._probe(worker))
         return self._settle(now, actions)
@@ -277,13 +217,15 @@ class Scheduler:
             if worker is None:
                 break
             del self.waiting[ticket]
-            actions.append(self._assign(ticket, worker))
+            actions.append(self._assign(ticket, worker, now))
         if self.limits.check_on_acquire:
             actions.extend(self._checks())
         if self.circuit_open:
             actions.extend(Reject(ticket) for ticket in self.waiting)
             self.waiting.clear()
-        if self.live < self.limits.max_size:
+        if self.worn and not self._closing and not self.failures:
+            actions.extend(self.make_room())
+        if self.live - len(self.worn) < self.limits.max_size:
             actions.extend([self._spawn(now) for _ in range(self._spawns(now))])
         return actions
 
@@ -297,13 +239,19 @@ class Scheduler:
                 return worker
         return None
 
-    def _assign(self, ticket: Ticket, worker: WorkerId) -> Assign:
+    def _assign(self, ticket: Ticket, worker: WorkerId, now: float) -> Assign:
         record = self.available[worker]
         record.tickets.add(ticket)
+        record.calls += 1
         self.serving[ticket] = worker
-        if ticket.exclusive or len(record.tickets) >= record.slots:
-            self._move(worker, self.available, self.busy)
+        last = self.use(worker, record, now)
+        if ticket.exclusive or last or len(record.tickets) >= record.slots:
+            self.move(worker, self.available, self.busy)
         return Assign(worker, ticket)
+
+    def _to_the_head(self, ticket: Ticket) -> None:
+        self.waiting[ticket] = None
+        self.waiting.move_to_end(ticket, last=False)
 
     def _checks(self) -> list[Action]:
         """Ping as many available workers as there are waiting tickets that nobody is on the way to serve."""
@@ -312,23 +260,31 @@ class Scheduler:
         return [self._probe(worker) for worker in unused[: max(0, missing)]]
 
     def _probe(self, worker: WorkerId) -> Probe:
-        self._move(worker, self.available, self.checking)
+        self.move(worker, self.available, self.checking)
         return Probe(worker)
 
     def _spawn(self, now: float) -> Spawn:
-        self.spawned += 1
-        self.starting[self.spawned] = _Record(now)
-        return Spawn(self.spawned)
+        worker = self.enlist(now)
+        self.starting[worker].chance = self._chance()
+        return Spawn(worker)
 
     def _spawns(self, now: float) -> int:
-        crew = Crew(self.live, len(self.starting), self._soon(), self.processes, len(self.waiting), self.failures)
+        crew = Crew(
+            live=self.live,
+            starting=len(self.starting),
+            worn=len(self.worn),
+            soon=self._soon(),
+            processes=self.processes,
+            waiting=len(self.waiting),
+            failures=self.failures,
+        )
         paused = self._retry_at is not None and now < self._retry_at
         return spawns(self.limits, crew, closing=self._closing, paused=paused)
 
     def _soon(self) -> int:
         return len(self.starting) + len(self.checking)
 
-    def _due(self, record: _Record) -> float | None:
+    def _due(self, record: Record) -> float | None:
         if record.tickets:
             return None
         idle, health = self.limits.idle_timeout, self.limits.health_interval
@@ -336,14 +292,3 @@ class Scheduler:
             record.idle_since + idle if idle is not None and self.live > self.limits.min_size else None,
             record.seen + health if health is not None else None,
         )
-
-    def _move(self, worker: WorkerId, source: _Set, target: _Set) -> _Record:
-        record = target[worker] = self._record(worker, source)
-        del source[worker]
-        return record
-
-    def _record(self, worker: WorkerId, place: _Set) -> _Record:
-        try:
-            return place[worker]
-        except KeyError:
-            raise IllegalMove(f"worker {worker} is not where it was taken from") from None

@@ -19,6 +19,11 @@ Outcome = Literal[
 ]
 Cause = Literal[
     "retired",  # idle for long
+    "max_calls",  # recycled: it was handed so many calls
+    "max_lifetime",  # recycled: it was so old
+    "max_memory",  # recycled: it had grown so large
+    "restarted",  # replaced by ``restart``
+    "resized",  # let go by ``resize``
     "crashed",  # ended by itself
     "cancelled",  # stopped with a call whose caller was cancelled
     "timed_out",  # stopped with a call that ran too long

@@ -15,21 +15,26 @@ from typing import TYPE_CHECKING
 import anyio
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartError
-from asyncpool.pool.call import Call, Inherit, Reply, Timeout
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
+from asyncpool.pool.call import Call, Reply
 from asyncpool.pool.config import Config
 from asyncpool.pool.events import Event, EventKind
 from asyncpool.pool.lease import LeaseTicket
-from asyncpool.pool.scheduler import Action, Assign, Probe, Reject, Retire, Scheduler, Spawn, Ticket
+from asyncpool.pool.ledger import Ledger
+from asyncpool.pool.memory import resident
+from asyncpool.pool.milestones import Milestones
+from asyncpool.pool.policy import Limits
+from asyncpool.pool.roster import Ticket
+from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.worker import Worker
-from asyncpool.protocol.messages import Ready, Result
+from asyncpool.protocol.messages import Ready
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from asyncpool.pool.reference import Reference
-
 STOP_BOUND = 2.0  # seconds in which workers end that were asked to; then they are killed
+WEIGHING = 0.05  # seconds between two looks at a worker's memory, at least: a look costs as much as a call
 
 logger: logging.Logger = logging.getLogger("asyncpool")
 
@@ -46,20 +51,21 @@ class Supervisor:
     def __init__(self, config: Config, counters: Counters, on_teardown: Callable[[], None]) -> None:
         self.scheduler: Scheduler = Scheduler(config.limits)
         self.workers: dict[int, Worker] = {}
-        self.open: set[Call] = set()  # accepted, and without an outcome yet
+        self.ledger: Ledger = Ledger(counters, config.timeout)
         self._config = config
         self._counters = counters
         self._on_teardown = on_teardown
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self._defaults: dict[Reference, float | None] = {}  # the commands' own timeouts, as workers tell them
         self._start_error: WorkerStartError | None = None
         self._timer: asyncio.TimerHandle | None = None
         limits = config.limits
-        self._timed = limits.idle_timeout is not None or limits.health_interval is not None
+        self._timed = any(
+            each is not None for each in (limits.idle_timeout, limits.health_interval, limits.max_lifetime)
+        )
+        self._warned_of_memory = False
         self._group: TaskGroup | None = None  # None: before the start and after the end
         self._ready = 0
-        self._started: asyncio.Future[None] = self.loop.create_future()
-        self._drained: asyncio.Future[None] | None = None  # there once the pool closes
+        self._milestones = Milestones(self.loop)
         self._ending: asyncio.Future[None] = self.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -87,12 +93,40 @@ class Supervisor:
         Raises:
             WorkerStartError: The first that could not start.
         """
-        if self._config.limits.min_size == 0 and not self._started.done():
-            self._started.set_result(None)
         now = self.loop.time()
         self._do(self.scheduler.start(now), now)
-        await asyncio.wait([self._started])
-        self._started.result()
+        await self._milestones.reach(lambda: self._ready >= self.scheduler.limits.min_size)
+
+    async def restart(self) -> None:
+        """Replace every worker that there is, and return when the last of them is gone.
+
+        Raises:
+            WorkerStartError: A successor could not start; those without one stay.
+            PoolClosed: The pool was closed meanwhile.
+        """
+        old = list(self.workers)
+        now = self.loop.time()
+        self._do(self.scheduler.restart(now), now)
+        try:
+            await self._milestones.reach(lambda: self._enough() and not any(number in self.workers for number in old))
+        except WorkerStartError:
+            self.scheduler.keep()
+            raise
+
+    async def resize(self, limits: Limits) -> None:
+        """Set other limits, and return when as many workers take calls as they say.
+
+        Raises:
+            WorkerStartError: A worker could not start; the limits stay.
+            PoolClosed: The pool was closed meanwhile.
+        """
+        now = self.loop.time()
+        self._do(self.scheduler.resize(limits, now), now)
+        self._reset_timer()
+        await self._milestones.reach(self._enough)
+
+    def _enough(self) -> bool:
+        return self.scheduler.taking >= self.scheduler.limits.min_size
 
     async def _supervise(self, entered: asyncio.Future[None]) -> None:
         try:
@@ -115,7 +149,7 @@ class Supervisor:
         self.scheduler.close()
         self._on_teardown()
         self._close_calls()
-        self._fail_start(PoolClosed("the event loop has ended"))
+        self._milestones.fail(lambda: PoolClosed("the event loop has ended"))
 
     async def stop(self, hurry: asyncio.Future[None]) -> None:
         """Serve what was accepted until all of it is done or *hurry* is, then end all workers.
@@ -123,10 +157,8 @@ class Supervisor:
         Never raises; returns when no process, task or descriptor is left.
         """
         self.scheduler.close()
-        self._fail_start(PoolClosed("the pool was closed while it started"))
-        self._drained = self.loop.create_future()
-        if self.open:
-            await asyncio.wait([self._drained, hurry], return_when=asyncio.FIRST_COMPLETED)
+        self._milestones.fail(lambda: PoolClosed("the pool was closed before its workers were ready"))
+        await asyncio.wait([self.ledger.drained(), hurry], return_when=asyncio.FIRST_COMPLETED)
         self._close_calls()
         for worker in list(self.workers.values()):
             worker.stop("closed")
@@ -136,22 +168,18 @@ class Supervisor:
             await asyncio.wait([self._task])
         late.cancel()
 
-    def _fail_start(self, error: Exception) -> None:
-        if not self._started.done():
-            self._started.set_exception(error)
-            self._started.exception()  # whoever waits for the start sees it; nobody need
-
     def _close_calls(self) -> None:
         """Give every call that is left its outcome: PoolClosed."""
         for ticket in list(self.scheduler.waiting):
             self.scheduler.withdraw(ticket)
             if isinstance(ticket, LeaseTicket):
                 ticket.fail(PoolClosed("the pool was closed before a worker came free"))
-        for call in [call for call in self.open if call.worker is None]:
+        opened = self.ledger.open
+        for call in [call for call in opened if call.worker is None]:
             if call.lease is not None:
                 call.lease.withdraw(call)
-            self.fail(call, "closed", PoolClosed(f"the pool was closed before {call.title} was started"))
-        for call in [call for call in self.open if call.worker is not None]:
+            self.ledger.fail(call, "closed", PoolClosed(f"the pool was closed before {call.title} was started"))
+        for call in [call for call in opened if call.worker is not None]:
             if call.worker is not None:  # killing one worker may have ended others of its calls
                 call.verdict = PoolClosed(f"the pool was closed while {call.title} ran; it was stopped", started=True)
                 call.worker.kill("closed", "was stopped because the pool was closed")
@@ -166,10 +194,10 @@ class Supervisor:
         """Let a ticket have a worker, now or when its turn comes."""
         self._do(self.scheduler.submit(ticket, now), now)
 
-    def finish(self, ticket: Ticket) -> None:
-        """A lease is over."""
+    def finish(self, ticket: Ticket, calls: int) -> None:
+        """A lease of so many calls is over."""
         now = self.loop.time()
-        self._do(self.scheduler.finished(ticket, now), now)
+        self._do(self.scheduler.finished(ticket, now, calls), now)
 
     def dispatch(self, worker: Worker, call: Call, now: float) -> None:
         """Put a call on the wire."""
@@ -177,30 +205,7 @@ class Supervisor:
         call.dispatched = now
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
-        worker.send(call, self.time_limit(call.command, call.timeout))
-
-    def time_limit(self, command: Reference, asked: Timeout) -> float | None:
-        """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's."""
-        if not isinstance(asked, Inherit):
-            return asked
-        own = self._defaults.get(command)
-        return self._config.timeout if own is None else own
-
-    def fail(self, call: Call, outcome: Outcome, error: BaseException) -> None:
-        """Give a call that no worker has its outcome."""
-        self.open.discard(call)
-        call.settle(None, error)
-        self._count("cancelled" if call.abandoned else outcome)
-
-    def drop(self, call: Call) -> None:
-        """Count a call as cancelled that never got to a worker."""
-        call.abandoned = True
-        self.fail(call, "cancelled", asyncio.CancelledError())
-
-    def _count(self, outcome: Outcome) -> None:
-        self._counters.count(outcome)
-        if self._drained is not None and not self.open and not self._drained.done():
-            self._drained.set_result(None)
+        worker.send(call, self.ledger.time_limit(call.command, call.timeout))
 
     # --- what the scheduler decides ----------------------------------------------------------------------------------
 
@@ -213,7 +218,7 @@ class Supervisor:
             elif isinstance(action, Probe):
                 self.workers[action.worker].ping()
             elif isinstance(action, Retire):
-                self.workers[action.worker].stop("retired")
+                self.workers[action.worker].stop(action.cause)
             else:
                 self._reject(action)
         if self._timer is None and self._timed:
@@ -222,7 +227,7 @@ class Supervisor:
     def _assign(self, worker: Worker, ticket: Ticket, now: float) -> None:
         if isinstance(ticket, Call):
             if ticket.future.cancelled():  # its caller is cancelled in this very pass, and will see to it in the next
-                self.drop(ticket)
+                self.ledger.drop(ticket)
                 self._do(self.scheduler.finished(ticket, now), now)
             else:
                 self.dispatch(worker, ticket, now)
@@ -241,7 +246,7 @@ class Supervisor:
     def _reject(self, action: Reject) -> None:
         error = self._start_error or WorkerStartError("no worker can be started")
         if isinstance(action.ticket, Call):
-            self.fail(action.ticket, "not_started", _again(error))
+            self.ledger.fail(action.ticket, "not_started", _again(error))
         elif isinstance(action.ticket, LeaseTicket):
             action.ticket.fail(_again(error))
 
@@ -270,27 +275,42 @@ class Supervisor:
 
     def ready(self, worker: Worker, ready: Ready) -> None:
         """It takes calls: it serves the head of the queue, not whoever had it started."""
-        for info in ready.commands:
-            self._defaults[info.name] = self._defaults[info.module, info.qualname] = info.timeout
+        self.ledger.learn(ready.commands)
         self._ready += 1
-        if self._ready >= self._config.limits.min_size and not self._started.done():
-            self._started.set_result(None)
         self._tell("ready", worker)
         # One call at a time, whatever the worker offers: this version's calls exclude one another.
         now = self.loop.time()
-        self._do(self.scheduler.ready(worker.number, 1, now), now)
+        self._do(self.scheduler.ready(worker.number, 1, now, self._weight_at_birth(worker)), now)
+        self._milestones.look()
         self._reset_timer()
+
+    def _weight_at_birth(self, worker: Worker) -> int:
+        """Return the bytes of memory of a worker that has just started; warn once where that is too much already."""
+        most = self.scheduler.limits.max_memory
+        if most is None:
+            return 0
+        memory = resident(worker.pid) or 0
+        if memory > most and not self._warned_of_memory:
+            self._warned_of_memory = True
+            logger.warning(
+                "pool %r: worker %d has %.0f MiB right after its start, above max_memory of %.0f MiB: "
+                "such workers are not recycled for their memory; raise max_memory, or import less",
+                self._config.name,
+                worker.number,
+                memory / 2**20,
+                most / 2**20,
+            )
+        return memory
 
     def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
+        if self.scheduler.limits.max_memory is not None and now >= worker.weighed + WEIGHING:
+            worker.weighed = now
+            self.scheduler.weigh(worker.number, resident(worker.pid) or 0)
         for call, reply in replies:
             if worker.takes_calls:  # else its tickets are let go already, or about to be
                 self._go_on(worker, call, now)
-            self._counters.run_time.add(now - call.dispatched)
-            self.open.discard(call)
-            call.pid = worker.pid
-            call.settle(reply)
-            self._count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+            self.ledger.answered(call, reply, worker.pid, now)
 
     def _go_on(self, worker: Worker, done: Call, now: float) -> None:
         if done.lease is None:
@@ -300,7 +320,7 @@ class Supervisor:
             if not following.future.cancelled():
                 self.dispatch(worker, following, now)
                 return
-            self.drop(following)
+            self.ledger.drop(following)
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""
@@ -313,29 +333,36 @@ class Supervisor:
             if isinstance(ticket, LeaseTicket) and ticket.lease is not None:
                 for call in ticket.lease.lose():
                     text = f"the lease's worker ended before it started {call.title}"
-                    self.fail(call, "crashed", WorkerCrashed(text, pid=worker.pid))
+                    self.ledger.fail(call, "crashed", WorkerCrashed(text, pid=worker.pid))
         now = self.loop.time()
         self._do(self.scheduler.lost(worker.number, now, moved), now)
 
     def given_up(self, call: Call, error: Exception) -> None:
-        """A call ended with its worker."""
+        """A call ended with its worker: it is run again if it may be, at the head of the queue."""
+        if isinstance(error, WorkerCrashed) and self.ledger.may_run_again(call, error) and self._group is not None:
+            call.worker = None
+            call.provably_unstarted = False
+            now = self.loop.time()
+            self._do(self.scheduler.again(call, now), now)
+            return
         outcome: Outcome = "crashed" if isinstance(error, WorkerError) else "timed_out"
-        self.fail(call, "closed" if isinstance(error, PoolClosed) else outcome, error)
+        self.ledger.fail(call, "closed" if isinstance(error, PoolClosed) else outcome, error)
 
     def gone(self, worker: Worker, failure: WorkerStartError | None) -> None:
         """Its process is reaped: its place is free."""
         del self.workers[worker.number]
         now = self.loop.time()
-        if failure is not None and worker.cause == "closed":
+        if failure is not None and worker.cause != "start_failed":  # the pool itself wanted it no more
             self._do(self.scheduler.lost(worker.number, now), now)
         elif failure is not None:
             self._start_error = failure
             self._tell("start_failed", worker, reason=str(failure))
             self._do(self.scheduler.start_failed(worker.number, now), now)
-            self._fail_start(_again(failure))
+            self._milestones.fail(lambda: _again(failure))
         self._counters.exited[worker.cause] += 1
         self._tell("exited", worker, reason=worker.reason)
         self._do(self.scheduler.reaped(worker.number, now), now)
+        self._milestones.look()
         self._reset_timer()
 
     def _tell(self, kind: EventKind, worker: Worker, reason: str | None = None) -> None:

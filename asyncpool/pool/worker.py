@@ -121,6 +121,7 @@ class Worker:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self.born: float = self._loop.time()
+        self.weighed: float = self.born  # when its memory was last looked at
         self._was_ready = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None
@@ -257,7 +258,7 @@ class Worker:
     def stop(self, cause: Cause) -> None:
         """Ask it to end; without heed it is killed."""
         if self.state is not State.READY:
-            self.kill("closed", "was stopped before it was ready")
+            self.kill(cause, "was stopped before it was ready")
             return
         self._move(Sign.STOP)
         self.cause, self.reason = cause, "was asked to end"
@@ -307,6 +308,8 @@ class Worker:
             for info in message.commands:
                 if info.timeout is not None and not 0 < info.timeout < math.inf:
                     return f"Ready with a timeout of {info.timeout} s for its command {info.name!r}"
+                if info.retries < 0:
+                    return f"Ready with {info.retries} retries for its command {info.name!r}"
             then.append(lambda: self._become_ready(message))
         elif isinstance(message, Pong):
             if message.nonce != self._nonce:
@@ -347,7 +350,7 @@ class Worker:
             self.reason = self.reason or reason
             return
         if self.state is not State.STOPPING:
-            self.cause = cause if self._was_ready or cause == "closed" else "start_failed"
+            self.cause = "start_failed" if not self._was_ready and cause in ("crashed", "protocol") else cause
         self.reason = reason or self.reason
         self._move(Sign.END)
         self._cancel_timers()

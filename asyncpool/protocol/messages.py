@@ -88,6 +88,7 @@ class CommandInfo(Struct, array_like=True, gc=False):
     module: str
     qualname: str
     timeout: float | None = None  # seconds
+    retries: int = 0  # runs beyond the first, after crashes
 
 
 class Ready(Message, tag=32):

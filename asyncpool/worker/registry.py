@@ -80,7 +80,9 @@ class Registry:
             entry = Entry(function, strict=True, typed=defaults.typed)
         except TypeError as error:
             raise StartFailure(str(error)) from None
-        info = CommandInfo(defaults.name, function.__module__, function.__qualname__, defaults.timeout)
+        info = CommandInfo(
+            defaults.name, function.__module__, function.__qualname__, defaults.timeout, defaults.retries
+        )
         self.commands.append(info)
         self._entries[info.name] = self._entries[info.module, info.qualname] = entry
 

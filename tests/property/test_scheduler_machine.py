@@ -22,8 +22,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause
-from asyncpool.pool.scheduler import Action, Assign, IllegalMove, Probe, Reject, Retire, Scheduler, Spawn
+from asyncpool.pool.roster import IllegalMove
+from asyncpool.pool.scheduler import Scheduler
 
 
 class Ticket:

@@ -31,7 +31,7 @@ class Deadline:
 
 
 def make(command: str | tuple[str, str] = "pet") -> Call:
-    return Call(1, Future(), command, b"", None, INHERIT, 0.0)
+    return Call(1, Future(), command, b"", None, INHERIT, INHERIT, 0.0)
 
 
 @pytest.mark.parametrize(("command", "title"), [("pet", "pet"), (("math", "gcd"), "math.gcd")])

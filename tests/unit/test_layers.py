@@ -128,22 +128,23 @@ def test_the_pool_never_imports_the_worker(path: Path):
     assert set() == {name for name in of_package(path) if within(name, "asyncpool.worker")}
 
 
-@pytest.mark.parametrize("name", ["scheduler", "policy"])
+DECISIONS = ["policy", "roster", "actions", "succession", "scheduler"]
+
+
+@pytest.mark.parametrize("name", DECISIONS)
 def test_decisions_know_no_loop_no_clock_and_no_system(name: str):
     """What decides is plain data: it is asked and told, and does nothing by itself."""
     assert set() == top_level(ROOT / "pool" / f"{name}.py") & IO
 
 
-@pytest.mark.parametrize("name", ["scheduler", "policy"])
+@pytest.mark.parametrize("name", DECISIONS)
 def test_decisions_depend_on_decisions_only(name: str):
     """No other room of the pool is needed to decide."""
-    allowed = ("asyncpool.pool.policy", "asyncpool.pool.scheduler")
+    allowed = [f"asyncpool.pool.{each}" for each in DECISIONS]
     assert set() == {each for each in of_package(ROOT / "pool" / f"{name}.py") if not within(each, *allowed)}
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "pool/scheduler.py", ROOT / "pool/policy.py", *house("protocol")], ids=module_of
-)
+@pytest.mark.parametrize("path", [*(ROOT / f"pool/{name}.py" for name in DECISIONS), *house("protocol")], ids=module_of)
 def test_no_clock_is_called(path: Path):
     """The time is an argument: nothing that looks like a clock is called by name, nor is anything awaited."""
     tree = ast.parse(path.read_text())

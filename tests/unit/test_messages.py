@@ -69,10 +69,10 @@ TO_PARENT = {
             version=1,
             pid=42,
             language="python 3.13",
-            commands=[CommandInfo(name="pet", module="kittens", qualname="pet_kitten", timeout=2.5)],
+            commands=[CommandInfo(name="pet", module="kittens", qualname="pet_kitten", timeout=2.5, retries=2)],
             capacity=4,
         ),
-        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5]], 4],
+        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2]], 4],
     ),
     "result": (Result(id=7, value=ONE, buffers=[5]), [33, 7, 1, [5]]),
     "failure": (

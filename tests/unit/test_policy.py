@@ -8,7 +8,15 @@ from asyncpool.pool.policy import Crew, Limits, earliest, pause, put_off, spawns
 
 
 def grow(limits: Limits | None = None, *, closing: bool = False, paused: bool = False, **crew: int) -> int:
-    defaults = {"live": 0, "starting": 0, "soon": 0, "processes": crew.get("live", 0), "waiting": 0, "failures": 0}
+    defaults = {
+        "live": 0,
+        "starting": 0,
+        "worn": 0,
+        "soon": 0,
+        "processes": crew.get("live", 0),
+        "waiting": 0,
+        "failures": 0,
+    }
     limits = limits or Limits(min_size=0, max_size=10, surge=1, starts_at_once=4)
     return spawns(limits, Crew(**{**defaults, **crew}), closing=closing, paused=paused)
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from asyncpool.pool.actions import Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import Limits
-from asyncpool.pool.scheduler import Assign, IllegalMove, Probe, Reject, Retire, Scheduler, Spawn
+from asyncpool.pool.roster import IllegalMove
+from asyncpool.pool.scheduler import Scheduler
 
 
 class Ticket:

@@ -6,7 +6,7 @@ import speak
 
 speak.receive()
 speak.send(64, "may be skipped")
-speak.send(speak.READY, 1, os.getpid(), "odd", [["echo", "m", "echo", None, "appended"]], 7, "appended", {})
+speak.send(speak.READY, 1, os.getpid(), "odd", [["echo", "m", "echo", None, 0, "appended"]], 7, "appended", {})
 while True:
     message = speak.call()
     speak.send(37, {"level": "INFO"})

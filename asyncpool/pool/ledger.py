@@ -1,0 +1,95 @@
+"""Every accepted call until its one outcome, and what commands say of themselves.
+
+Law 1: a call is open from its acceptance until its outcome, which it gets and is counted once.
+Law 2: an error says ``started`` when any run of the call may have had effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from asyncpool.errors import AsyncPoolError, WorkerCrashed
+from asyncpool.pool.call import Call, Inherit, Reply, Retries, Timeout
+from asyncpool.pool.reference import Reference
+from asyncpool.pool.stats import Counters, Outcome
+from asyncpool.protocol.messages import CommandInfo, Result
+
+
+class Ledger:
+    """The books of one pool.
+
+    Args:
+        counters: Where to count.
+        timeout: Seconds that a command may run when neither it nor its caller says anything.
+    """
+
+    def __init__(self, counters: Counters, timeout: float | None) -> None:
+        self.open: set[Call] = set()
+        self._counters = counters
+        self._timeout = timeout
+        self._commands: dict[Reference, CommandInfo] = {}
+        self._drained: asyncio.Future[None] | None = None
+
+    def learn(self, commands: Iterable[CommandInfo]) -> None:
+        """Take in what a worker that is ready says of its commands."""
+        for info in commands:
+            self._commands[info.name] = self._commands[info.module, info.qualname] = info
+
+    def time_limit(self, command: Reference, asked: Timeout) -> float | None:
+        """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's."""
+        if not isinstance(asked, Inherit):
+            return asked
+        info = self._commands.get(command)
+        return self._timeout if info is None or info.timeout is None else info.timeout
+
+    def may_run_again(self, call: Call, crash: WorkerCrashed) -> bool:
+        """Say whether a call may be run again whose worker crashed; notes the crash."""
+        call.crashes += 1
+        call.may_have_run = call.may_have_run or crash.started
+        if call.lease is not None or call.abandoned:
+            return False
+        return call.crashes <= self._retries(call.command, call.retries)
+
+    def _retries(self, command: Reference, asked: Retries) -> int:
+        if not isinstance(asked, Inherit):
+            return asked
+        info = self._commands.get(command)
+        return 0 if info is None else info.retries
+
+    # --- outcomes ----------------------------------------------------------------------------------------------------
+
+    def answered(self, call: Call, reply: Reply, pid: int | None, now: float) -> None:
+        """A worker has answered a call."""
+        self._counters.run_time.add(now - call.dispatched)
+        self.open.discard(call)
+        call.pid = pid
+        call.settle(reply)
+        self._count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+
+    def fail(self, call: Call, outcome: Outcome, error: BaseException) -> None:
+        """Give a call that no worker has its outcome."""
+        self.open.discard(call)
+        if call.may_have_run and isinstance(error, AsyncPoolError):
+            error.started = True
+        call.settle(None, error)
+        self._count("cancelled" if call.abandoned else outcome)
+
+    def drop(self, call: Call) -> None:
+        """Count a call as cancelled that no worker has."""
+        call.abandoned = True
+        self.fail(call, "cancelled", asyncio.CancelledError())
+
+    def drained(self) -> asyncio.Future[None]:
+        """Return what is done once no call is open."""
+        self._drained = asyncio.get_running_loop().create_future()
+        self._look()
+        return self._drained
+
+    def _count(self, outcome: Outcome) -> None:
+        self._counters.count(outcome)
+        self._look()
+
+    def _look(self) -> None:
+        if self._drained is not None and not self.open and not self._drained.done():
+            self._drained.set_result(None)
