@@ -242,7 +242,6 @@ class Scheduler(Succession):
     def _assign(self, ticket: Ticket, worker: WorkerId, now: float) -> Assign:
         record = self.available[worker]
         record.tickets.add(ticket)
-        record.calls += 1
         self.serving[ticket] = worker
         last = self.use(worker, record, now)
         if ticket.exclusive or last or len(record.tickets) >= record.slots:
