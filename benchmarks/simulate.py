@@ -45,6 +45,7 @@ class Run:
     scenario: str
     workers: int
     outcomes: dict[str, int] = field(default_factory=dict)
+    retired: dict[str, int] = field(default_factory=dict)  # workers that were asked to end, by cause
     events: int = 0
     spawned: int = 0
     per_start: float = 0.0  # seconds, as all below
@@ -67,13 +68,23 @@ def trouble(workers: int, calls: int) -> tuple[Limits, Behaviour]:
         0.8 * workers / ARRIVALS,
         crashes=0.01,
         moved=0.2,
+        retried=0.2,
         leases=0.02,
         cancelled=0.01,
         silent=0.001,
         starts_failing=0.05,
         outage=(middle, middle + min(60.0, middle / 2)),
+        unrest=min(300.0, middle / 4),
     )
-    return Limits(max(1, workers // 2), workers, idle_timeout=20.0, health_interval=7.0), behaviour
+    limits = Limits(
+        max(1, workers // 2),
+        workers,
+        idle_timeout=20.0,
+        health_interval=7.0,
+        max_calls=200,
+        max_lifetime=max(10.0, workers / 20),  # so many starts a second that two at a time are enough
+    )
+    return limits, behaviour
 
 
 SCENARIOS: dict[str, Callable[[int, int], tuple[Limits, Behaviour]]] = {"calm": calm, "trouble": trouble}
@@ -91,7 +102,7 @@ def simulate(scenario: str, workers: int, calls: int, seed: int, advance: Callab
         return run
     costs = simulation.costs
     run.outcomes, run.events = dict(simulation.outcomes), simulation.events
-    run.spawned = simulation.scheduler.spawned
+    run.spawned, run.retired = simulation.scheduler.spawned, dict(simulation.retired)
     run.per_start, run.per_call = costs.per_start(limits.min_size), costs.per_call()
     run.per_question = costs.per_question()
     run.asked = {name: sum(chunk[name].asked for chunk in costs.chunks) for name in run.per_question}
@@ -208,13 +219,18 @@ def cost_table(runs: Sequence[Run], calls: int) -> Table:
 
 def course_table(runs: Sequence[Run]) -> Table:
     """What happened in each run."""
+    shown = Table(title="Calls by outcome, workers by cause of retirement", box=SIMPLE_HEAD, pad_edge=False)
     outcomes = ("ok", "crashed", "cancelled", "not_started")
-    shown = Table(title="Calls by outcome", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("scenario", "workers", *outcomes, "spawned", "events"):
-        shown.add_column(name.replace("_", " "), justify="left" if name == "scenario" else "right")
+    causes = ("retired", "max_calls", "max_lifetime", "restarted", "resized")
+    shown.add_column("")
+    rows: dict[str, list[int]] = {name: [] for name in ("workers", *outcomes, "spawned", *causes, "events")}
     for run in runs:
-        counted = [run.outcomes.get(outcome, 0) for outcome in outcomes]
-        shown.add_row(run.scenario, *(f"{figure:,}" for figure in (run.workers, *counted, run.spawned, run.events)))
+        shown.add_column(run.scenario, justify="right")
+        counted = {**run.outcomes, **run.retired, "workers": run.workers, "spawned": run.spawned, "events": run.events}
+        for name, row in rows.items():
+            row.append(counted.get(name, 0))
+    for name, row in rows.items():
+        shown.add_row(name.replace("_", " "), *(f"{figure:,}" for figure in row))
     return shown
 
 

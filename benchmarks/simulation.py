@@ -6,8 +6,9 @@ two against each other after every event:
 Law 1: every call has exactly one outcome.
 Law 2: no call waits while a worker is idle, and no worker has two calls.
 Law 3: calls are served in order; one that is moved goes back to the head.
-Law 4: live workers never exceed max_size; processes, until reaped, never exceed max_size + surge.
+Law 4: workers that take calls never exceed max_size; none is spawned beyond max_size + surge, until others are reaped.
 Law 5: spawned = exited + present.
+Law 6: no worker is handed more than max_calls, nor anything after max_lifetime.
 """
 
 import heapq
@@ -20,12 +21,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import Limits
-from asyncpool.pool.scheduler import Action, Assign, IllegalMove, Probe, Reject, Retire, Scheduler, Spawn
+from asyncpool.pool.roster import IllegalMove
+from asyncpool.pool.scheduler import Scheduler
 
 ASKED = (
-    *("start", "submit", "withdraw", "finished", "ready", "start_failed", "checked", "lost", "reaped", "tick"),
-    "deadline",
+    *("start", "submit", "withdraw", "again", "finished", "ready", "start_failed", "checked", "lost", "reaped"),
+    *("restart", "resize", "tick", "deadline"),
 )
 CHUNKS = 20  # of one run; costs are medians over them, so that a busy machine is seen less
 PATIENCE = 3600.0  # simulated seconds, beside 60 mean service times, in which each call must have its outcome
@@ -43,6 +48,7 @@ class Behaviour:
     service: float  # mean of the exponential service time
     crashes: float = 0.0  # share of the calls that end their worker
     moved: float = 0.0  # share of those that provably never started
+    retried: float = 0.0  # share of the others that are run again
     leases: float = 0.0  # share of the tickets that want a whole worker
     cancelled: float = 0.0  # share of the callers that are cancelled, waiting or running
     silent: float = 0.0  # share of the pings without an answer
@@ -52,12 +58,13 @@ class Behaviour:
     answer: float = 0.001  # from ping to pong
     unhealthy: float = 5.0  # from ping to kill
     reap: float = 0.01  # from the loss of a worker until its process is reaped
+    unrest: float | None = None  # between one resize and the next; every third time all workers are replaced instead
 
 
 class Ticket:
     """One call."""
 
-    __slots__ = ("arrived", "exclusive", "moves", "number", "outcome", "service", "worker")
+    __slots__ = ("arrived", "exclusive", "moves", "number", "outcome", "retrying", "service", "worker")
 
     def __init__(self, number: int, arrived: float, service: float, exclusive: bool) -> None:
         self.number = number
@@ -67,6 +74,19 @@ class Ticket:
         self.worker: int | None = None
         self.outcome: str | None = None
         self.moves = 0
+        self.retrying = False  # its worker crashed, and it is run again once that is gone
+
+
+@dataclass
+class Staff:
+    """One worker, by our own account."""
+
+    phase: str = "starting"  # "idle", "checking", "busy" or "retiring"
+    ticket: Ticket | None = None
+    retried: Ticket | None = None  # run again once the worker is gone
+    calls: int = 0
+    born: float = 0.0
+    unborn: bool = True
 
 
 @dataclass
@@ -158,6 +178,7 @@ class Simulation:
         after_chunk: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits, self.behaviour, self.calls = limits, behaviour, calls
+        self._sizes = limits.min_size, limits.max_size
         self.now = 0.0
         self.events = 0
         self.outcomes: Counter[str] = Counter()
@@ -169,9 +190,8 @@ class Simulation:
         self._agenda: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._order = itertools.count()
         self._queue: deque[Ticket] = deque()  # those that were served or withdrawn are dropped when they come first
-        self._crew: dict[int, str] = {}  # "starting", "idle", "checking", "busy" or "retiring"
-        self._retiring = 0
-        self._serving: dict[int, Ticket] = {}
+        self._crew: dict[int, Staff] = {}
+        self.retired: Counter[str] = Counter()  # workers that were asked to end, by cause
         self._arrived = 0
         self._open = 0
         self._began = 0.0  # when all workers were there
@@ -198,6 +218,8 @@ class Simulation:
             self._began = self._last_outcome = self.now
             self._finish_chunk()
             self._arrive_later()
+            if self.behaviour.unrest is not None:
+                self._later(self.behaviour.unrest, self._shake, 1)
             for chunk in range(1, CHUNKS + 1):
                 until = self.calls if chunk == CHUNKS else self.calls * chunk // CHUNKS
                 while self._arrived < until or (chunk == CHUNKS and self._open):
@@ -218,14 +240,12 @@ class Simulation:
         self._check()
 
     def _check(self) -> None:
-        scheduler, limits, present = self.scheduler, self.limits, len(self._crew)
+        scheduler, present = self.scheduler, len(self._crew)
         if scheduler.spawned != scheduler.exited + present:
             raise self._broken(f"law 5: {scheduler.spawned} spawned, {scheduler.exited} exited, {present} present")
-        if present - self._retiring > limits.max_size:
-            raise self._broken(f"law 4: {present - self._retiring} live workers of at most {limits.max_size}")
-        if present > limits.max_size + limits.surge:
-            raise self._broken(f"law 4: {present} processes of at most {limits.max_size} + {limits.surge}")
-        if scheduler.waiting and scheduler.available and not limits.check_on_acquire:
+        if scheduler.taking > self.limits.max_size:
+            raise self._broken(f"law 4: {scheduler.taking} workers take calls, of at most {self.limits.max_size}")
+        if scheduler.waiting and scheduler.available and not self.limits.check_on_acquire:
             raise self._broken(f"law 2: {len(scheduler.waiting)} wait, {len(scheduler.available)} workers are idle")
         if self._open and self.now - self._last_outcome > PATIENCE + 60 * self.behaviour.service:
             raise self._broken(f"law 1: {self._open} calls have no outcome, and have waited for an hour")
@@ -236,8 +256,8 @@ class Simulation:
     def _close(self) -> None:
         """End all workers; nothing may be left, and nothing may start."""
         self.scheduler.close()
-        for worker, phase in list(self._crew.items()):
-            if phase != "retiring":
+        for worker, staff in list(self._crew.items()):
+            if staff.phase != "retiring":
                 self._lose(worker)
             if worker in self._crew:
                 self._reap(worker)
@@ -282,7 +302,8 @@ class Simulation:
             elif isinstance(action, Probe):
                 self._probe(action.worker)
             elif isinstance(action, Retire):
-                self._move(action.worker, "retiring", "idle")
+                self.retired[action.cause] += 1
+                self._move(action.worker, "retiring", "idle", "checking", "starting")
                 self._later(self.behaviour.reap, self._reap, action.worker)
             elif isinstance(action, Reject):
                 self._settle(action.ticket, "not_started")  # type: ignore[arg-type] # ours
@@ -332,9 +353,14 @@ class Simulation:
         if head is not ticket:
             raise self._broken(f"law 3: call {ticket.number} was served before {'none' if not head else head.number}")
         self._queue.popleft()
-        self._move(worker, "busy", "idle")
-        self._serving[worker] = ticket
-        ticket.worker = worker
+        staff = self._move(worker, "busy", "idle")
+        staff.ticket, ticket.worker = ticket, worker
+        staff.calls += 1
+        most, lifetime = self.limits.max_calls, self.limits.max_lifetime
+        if most is not None and staff.calls > most:
+            raise self._broken(f"law 6: worker {worker} is handed its call {staff.calls} of at most {most}")
+        if lifetime is not None and self.now > staff.born + lifetime + 1e-6:
+            raise self._broken(f"law 6: worker {worker} is handed a call at the age of {self.now - staff.born:.3f} s")
         if ticket.number >= self.waits.counted_from and not ticket.moves:
             waited = self.now - ticket.arrived
             self.waits.calls += 1
@@ -354,8 +380,7 @@ class Simulation:
         worker, ticket = pair
         if ticket.worker != worker:
             return  # it was cancelled
-        del self._serving[worker]
-        self._move(worker, "idle", "busy")
+        self._move(worker, "idle", "busy").ticket = None
         self._settle(ticket, "ok")
         self._perform(self._ask("finished", ticket, self.now))
 
@@ -363,15 +388,23 @@ class Simulation:
         worker, ticket = pair
         if ticket.worker != worker:
             return
+        chance, behaviour = self._chance, self.behaviour
         movable = not ticket.exclusive and ticket.moves < 2
-        moved = movable and self._chance.random() < self.behaviour.moved
-        self._lose(worker, ticket if moved else None, "crashed")
+        if movable and chance.random() < behaviour.moved:
+            self._lose(worker, moved=ticket)
+        elif not ticket.exclusive and chance.random() < behaviour.retried:
+            self._crew[worker].retried, ticket.retrying = ticket, True
+            self._lose(worker, outcome=None)
+        else:
+            self._lose(worker)
 
     def _cancel(self, ticket: Ticket) -> None:
         if ticket.outcome is not None:
             return
         if ticket.worker is not None:
-            self._lose(ticket.worker, None, "cancelled")
+            self._lose(ticket.worker, outcome="cancelled")
+        elif ticket.retrying:
+            self._settle(ticket, "cancelled")
         elif self._ask("withdraw", ticket):
             self._settle(ticket, "cancelled")
         else:
@@ -390,20 +423,26 @@ class Simulation:
     def _spawn(self, worker: int) -> None:
         if worker in self._crew:
             raise self._broken(f"law 5: worker {worker} was spawned twice")
-        self._crew[worker] = "starting"
+        self._crew[worker] = Staff()
+        limits = self.limits
+        if len(self._crew) > limits.max_size + limits.surge:
+            raise self._broken(f"law 4: {len(self._crew)} processes of at most {limits.max_size} + {limits.surge}")
         self._later(self.behaviour.start, self._started, worker)
 
     def _started(self, worker: int) -> None:
+        if worker not in self._crew or self._crew[worker].phase != "starting":
+            return  # it was asked to end meanwhile
         begin, end = self.behaviour.outage
         fails = self._arrived > 0 and (
             begin <= self.now - self._began < end or self._chance.random() < self.behaviour.starts_failing
         )
         if fails:
-            self._move(worker, "retiring", "starting")
+            self._move(worker, "retiring", "starting").unborn = False
             self._later(self.behaviour.reap, self._reap, worker)
             self._perform(self._ask("start_failed", worker, self.now))
         else:
-            self._move(worker, "idle", "starting")
+            staff = self._move(worker, "idle", "starting")
+            staff.born, staff.unborn = self.now, False
             self._perform(self._ask("ready", worker, 1, self.now))
             self._reset_timer()
 
@@ -414,36 +453,66 @@ class Simulation:
 
     def _answer(self, pair: tuple[int, bool]) -> None:
         worker, silent = pair
+        if worker not in self._crew or self._crew[worker].phase != "checking":
+            return  # it was asked to end meanwhile
         if silent:
             self._lose(worker)
         else:
             self._move(worker, "idle", "checking")
             self._perform(self._ask("checked", worker, self.now))
 
-    def _lose(self, worker: int, moved: Ticket | None = None, outcome: str = "crashed") -> None:
-        self._move(worker, "retiring")
-        ticket = self._serving.pop(worker, None)
-        if moved is not None:
-            moved.worker, moved.moves = None, moved.moves + 1
-            self._queue.appendleft(moved)
-        elif ticket is not None:
-            self._settle(ticket, outcome)
+    def _lose(self, worker: int, moved: Ticket | None = None, outcome: str | None = "crashed") -> None:
+        """A worker is gone; its call is moved, settled with *outcome*, or, without one, run again later."""
+        staff = self._move(worker, "retiring")
+        ticket, staff.ticket = staff.ticket, None
+        if ticket is not None:
+            ticket.worker = None
+            if moved is not None:
+                moved.moves += 1
+                self._queue.appendleft(moved)
+            elif outcome is not None:
+                self._settle(ticket, outcome)
         self._later(self.behaviour.reap, self._reap, worker)
-        self._perform(self._ask("lost", worker, self.now, moved))
+        if not staff.unborn:  # else the scheduler is told once it is reaped, as the supervisor does
+            self._perform(self._ask("lost", worker, self.now, moved))
 
     def _reap(self, worker: int) -> None:
-        if self._crew.pop(worker) != "retiring":
+        staff = self._crew.get(worker)
+        if staff is None:
+            return  # the pool was closed meanwhile
+        if staff.phase != "retiring":
             raise self._broken(f"law 5: worker {worker} was reaped alive")
-        self._retiring -= 1
+        if (again := staff.retried) is not None and again.outcome is None:
+            again.retrying = False
+            self._queue.appendleft(again)
+            self._perform(self._ask("again", again, self.now))
+        del self._crew[worker]
+        if staff.unborn:
+            self._perform(self._ask("lost", worker, self.now))
         self._perform(self._ask("reaped", worker, self.now))
         self._reset_timer()
 
-    def _move(self, worker: int, to: str, *expected: str) -> None:
-        was = self._crew.get(worker, "unknown")
-        if expected and was not in expected:
+    def _shake(self, number: int) -> None:
+        """Replace all workers, or let there be fewer and then more again."""
+        if self._arrived == self.calls:
+            return
+        if number % 3 == 0:
+            self._perform(self._ask("restart", self.now))
+        else:
+            smallest, largest = self._sizes
+            fewer = (max(1, smallest // 2), max(1, largest * 3 // 4)) if number % 3 == 1 else self._sizes
+            self.limits = msgspec.structs.replace(self.limits, min_size=fewer[0], max_size=fewer[1])
+            self._perform(self._ask("resize", self.limits, self.now))
+            self._reset_timer()
+        self._later(self.behaviour.unrest or 0.0, self._shake, number + 1)
+
+    def _move(self, worker: int, to: str, *expected: str) -> Staff:
+        staff = self._crew.get(worker)
+        if staff is None or (expected and staff.phase not in expected):
+            was = "unknown" if staff is None else staff.phase
             raise self._broken(f"law 2: worker {worker} is {was}, and was to become {to}")
-        self._crew[worker] = to
-        self._retiring += to == "retiring"
+        staff.phase = to
+        return staff
 
     def _later(self, seconds: float, what: Callable[[Any], None], subject: Any) -> None:
         heapq.heappush(self._agenda, (self.now + seconds, next(self._order), what, subject))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from asyncpool.pool import scheduler as module
+from asyncpool.pool.actions import Assign
 from asyncpool.pool.policy import Limits
-from asyncpool.pool.scheduler import Assign, Scheduler
+from asyncpool.pool.scheduler import Scheduler
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import erlang
@@ -21,14 +22,16 @@ TROUBLE = Behaviour(
     service=0.02,
     crashes=0.1,
     moved=0.5,
+    retried=0.3,
     leases=0.05,
     cancelled=0.05,
     silent=0.1,
     starts_failing=0.2,
     outage=(1.0, 4.0),
     unhealthy=0.2,
+    unrest=0.3,
 )
-LIMITS = Limits(2, 5, idle_timeout=0.05, health_interval=0.02)
+LIMITS = Limits(2, 5, idle_timeout=0.05, health_interval=0.02, max_calls=20, max_lifetime=2.0)
 
 
 def run(limits: Limits = LIMITS, behaviour: Behaviour = TROUBLE) -> Simulation:
@@ -39,9 +42,17 @@ def run(limits: Limits = LIMITS, behaviour: Behaviour = TROUBLE) -> Simulation:
 
 def test_trouble_gives_every_call_an_outcome() -> None:
     """Crashes, cancels and failed starts are all there, and each call ends in exactly one way."""
-    outcomes = run().outcomes
-    assert sum(outcomes.values()) == 1000
-    assert outcomes.keys() == {"ok", "crashed", "cancelled", "not_started"}
+    made = run()
+    assert sum(made.outcomes.values()) == 1000
+    assert made.outcomes.keys() == {"ok", "crashed", "cancelled", "not_started"}
+    assert made.retired.keys() >= {"max_calls", "restarted", "resized"}
+
+
+def test_a_quiet_pool_lets_workers_go() -> None:
+    """Those that are idle for long, and those that are old, without a call being lost."""
+    made = run(Limits(1, 5, idle_timeout=0.2, max_lifetime=2.0), Behaviour(arrivals=40.0, service=0.05))
+    assert made.outcomes == {"ok": 1000}
+    assert made.retired.keys() == {"retired", "max_lifetime"}
 
 
 def test_a_ping_before_each_call_breaks_no_law() -> None:
@@ -113,6 +124,17 @@ def test_an_idle_worker_beside_a_waiting_call_is_seen(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Scheduler, "_pick", lambda *_: None)
     with pytest.raises(BrokenLaw, match="law 2"):
         run()
+
+
+@pytest.mark.parametrize("limits", [Limits(1, 1, max_calls=20), Limits(1, 1, max_lifetime=2.0)])
+def test_a_worker_that_is_used_for_too_long_is_seen(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call more than max_calls, or after max_lifetime, is a broken law."""
+    monkeypatch.setattr(Scheduler, "spent", lambda *_: None)
+    monkeypatch.setattr(Scheduler, "use", lambda *_: False)
+    monkeypatch.setattr(Scheduler, "age", lambda *_: [])
+    monkeypatch.setattr(Scheduler, "next_age", lambda *_: None)
+    with pytest.raises(BrokenLaw, match="law 6"):
+        run(limits, Behaviour(arrivals=40.0, service=0.02))
 
 
 @pytest.mark.parametrize(
