@@ -119,6 +119,13 @@ def test_a_pool_that_grows_too_large_is_seen(monkeypatch: pytest.MonkeyPatch) ->
         run()
 
 
+def test_a_timer_that_never_rests_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline that was served and is due again would keep the event loop busy for ever."""
+    monkeypatch.setattr(Scheduler, "_look_again", lambda self, worker, now: self.quiet.put(worker, now))
+    with pytest.raises(BrokenLaw, match="the timer never rests"):
+        run()
+
+
 def test_an_idle_worker_beside_a_waiting_call_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that waits while a worker is idle is a broken law."""
     monkeypatch.setattr(Scheduler, "_pick", lambda *_: None)
@@ -131,8 +138,7 @@ def test_a_worker_that_is_used_for_too_long_is_seen(limits: Limits, monkeypatch:
     """A call more than max_calls, or after max_lifetime, is a broken law."""
     monkeypatch.setattr(Scheduler, "spent", lambda *_: None)
     monkeypatch.setattr(Scheduler, "use", lambda *_: False)
-    monkeypatch.setattr(Scheduler, "age", lambda *_: [])
-    monkeypatch.setattr(Scheduler, "next_age", lambda *_: None)
+    monkeypatch.setattr(Scheduler, "age", lambda self, now: [action for _ in self.old.take(now) for action in ()])
     with pytest.raises(BrokenLaw, match="law 6"):
         run(limits, Behaviour(arrivals=40.0, service=0.02))
 
