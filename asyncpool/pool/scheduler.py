@@ -151,6 +151,11 @@ class Scheduler(Succession):
         self.move(worker, self.available, self.retiring)
         return self._settle(now, [Retire(worker, "retired")])
 
+    def weighed(self, worker: WorkerId, memory: int, now: float) -> list[Action]:
+        """A worker has so many bytes of resident memory."""
+        self.wear_heavy(worker, memory)
+        return self._settle(now, [])
+
     def lost(self, worker: WorkerId, now: float, moved: Ticket | None = None) -> list[Action]:
         """A worker died, was killed or is not to be trusted: it gets no more tickets, and those on it are let go.
 
@@ -242,7 +247,6 @@ class Scheduler(Succession):
     def _assign(self, ticket: Ticket, worker: WorkerId, now: float) -> Assign:
         record = self.available[worker]
         record.tickets.add(ticket)
-        record.calls += 1
         self.serving[ticket] = worker
         last = self.use(worker, record, now)
         if ticket.exclusive or last or len(record.tickets) >= record.slots:
