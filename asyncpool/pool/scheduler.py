@@ -156,6 +156,11 @@ class Scheduler(Succession):
         self.move(worker, self.available, self.retiring)
         return self._settle(now, [Retire(worker, "retired")])
 
+    def weighed(self, worker: WorkerId, memory: int, now: float) -> list[Action]:
+        """A worker has so many bytes of resident memory."""
+        self.wear_heavy(worker, memory)
+        return self._settle(now, [])
+
     def lost(self, worker: WorkerId, now: float, moved: Ticket | None = None) -> list[Action]:
         """A worker died, was killed or is not to be trusted: it gets no more tickets, and those on it are let go.
 

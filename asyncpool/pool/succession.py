@@ -49,8 +49,8 @@ class Succession(Roster):
             self._wear(worker, record, "max_calls")
         return record.calls >= most
 
-    def weigh(self, worker: WorkerId, memory: int) -> None:
-        """A worker has so many bytes of resident memory. What follows from it follows when its ticket is finished."""
+    def wear_heavy(self, worker: WorkerId, memory: int) -> None:
+        """A worker has so many bytes of resident memory."""
         if not self._too_large(memory):
             return
         for place in self._places():

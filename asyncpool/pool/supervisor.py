@@ -305,12 +305,23 @@ class Supervisor:
     def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
         if self.scheduler.limits.max_memory is not None and now >= worker.weighed + WEIGHING:
-            worker.weighed = now
-            self.scheduler.weigh(worker.number, resident(worker.pid) or 0)
+            self._weigh(worker, now)
         for call, reply in replies:
             if worker.takes_calls:  # else its tickets are let go already, or about to be
                 self._go_on(worker, call, now)
             self.ledger.answered(call, reply, worker.pid, now)
+
+    def _weigh(self, worker: Worker, now: float) -> None:
+        """Look at a worker's memory; again where it is too much: it may still hold what it has just sent."""
+        most = self.scheduler.limits.max_memory
+        worker.weighed = now
+        if most is not None and (resident(worker.pid) or 0) > most:
+            self.loop.call_later(WEIGHING, self._weigh_again, worker)
+
+    def _weigh_again(self, worker: Worker) -> None:
+        if worker.takes_calls and self._group is not None:
+            now = self.loop.time()
+            self._do(self.scheduler.weighed(worker.number, resident(worker.pid) or 0, now), now)
 
     def _go_on(self, worker: Worker, done: Call, now: float) -> None:
         if done.lease is None:

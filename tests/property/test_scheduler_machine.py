@@ -4,11 +4,13 @@ Law 1: every worker's id is in exactly one set, and in the one that its history 
 Law 2: no eligible ticket waits while a worker is available, and no wanted worker is left unstarted.
 Law 3: tickets are assigned in the order of their submission; one that is moved goes to the head; and each goes to the
        warmest worker that fits.
-Law 4: workers that take calls never exceed max_size; processes, until reaped, never exceed max_size + surge; what
-       waits never exceeds max_waiting beyond what the workers could take.
+Law 4: workers that take calls never exceed max_size; no process is started beyond max_size + surge, those counted
+       that are not yet reaped; what waits never exceeds max_waiting beyond what the workers could take.
 Law 5: spawned = exited + present.
 Law 6: no ticket is lost, assigned twice, or held by a worker that is gone.
 Law 7: an illegal move raises and changes nothing.
+Law 8: no worker is handed more than max_calls, nor anything after max_lifetime; none is worn without a cause, and a
+       worn one that serves on wants a successor. Nobody is asked to end with a ticket.
 
 The machine is the shell: it performs every returned action, in order, on its model, and refuses the ones that no
 shell could perform.
@@ -17,6 +19,7 @@ shell could perform.
 import functools
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -48,18 +51,29 @@ class ModelWorker:
     tickets: list[Ticket] = field(default_factory=list)
     used: int = 0  # step at which it was last of use; the greatest is the warmest
     pinged: bool = False  # since it was last of use
+    born: float = 0.0  # when it was ready
+    calls: int = 0
+    most_calls: float = float("inf")
+    heavy: bool = False
+    restarted: bool = False
+    leased: bool = False
+
+    @property
+    def takes(self) -> bool:
+        """Say whether it may be handed anything more."""
+        return self.phase == "ready" and self.calls < self.most_calls
 
     def fits(self, ticket: Ticket) -> bool:
         """Say whether it can take *ticket* now."""
-        if self.phase != "ready" or any(held.exclusive for held in self.tickets):
+        if not self.takes or any(held.exclusive for held in self.tickets):
             return False
         return not self.tickets if ticket.exclusive else len(self.tickets) < self.slots
 
     def place(self) -> str:
         """Name the set that it must be in."""
         if self.phase != "ready":
-            return self.phase
-        full = len(self.tickets) >= self.slots or any(held.exclusive for held in self.tickets)
+            return "retiring" if self.phase == "leaving" else self.phase
+        full = not self.takes or len(self.tickets) >= self.slots or any(held.exclusive for held in self.tickets)
         return "busy" if full else "available"
 
 
@@ -77,12 +91,14 @@ def when(condition):
     return guard
 
 
+LONGEST_START = 50.0  # seconds of this machine's time that a start takes, at most
 PLACES = ("starting", "available", "checking", "busy", "retiring")
 EVENTS = (  # what happens often in life stands here often
     *("submit",) * 8,
     *("ready", "finished", "reaped") * 3,
     *("advance", "checked") * 2,
     *("lost", "withdraw", "start_failed", "nothing_starts", "retire", "early", "late", "illegal", "close"),
+    *("weigh", "restart", "keep", "resize", "again"),
 )
 picks = st.integers(0, 11)
 
@@ -96,6 +112,9 @@ limits_strategy = st.builds(
     max_waiting=st.sampled_from([None, 0, 1, 3]),
     check_on_acquire=st.sampled_from([False, False, True]),
     starts_at_once=st.integers(1, 3),
+    max_calls=st.sampled_from([None, None, 1, 3, 10]),
+    max_lifetime=st.sampled_from([None, None, 15.0]),
+    max_memory=st.just(100),
 ).filter(lambda limits: limits.max_size <= 4)
 
 
@@ -118,10 +137,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.tickets: list[Ticket] = []
         self.settled: set[Ticket] = set()
         self.proven: int | None = None  # the worker that gave a sign of life in this very step
+        self.resizing = False
+        self.crowded = False  # one more has become ready than may take calls
+        self.spared: set[int] = set()  # heavy from their start
 
     @initialize(limits=limits_strategy)
     def begin(self, limits: Limits) -> None:
         self.limits = limits
+        self.largest = limits.max_size
         self.scheduler = Scheduler(limits, chance=lambda: 0.0)
         self.perform(self.scheduler.start(self.now))
 
@@ -133,16 +156,19 @@ class SchedulerMachine(RuleBasedStateMachine):
             if isinstance(action, Spawn):
                 assert action.worker > max(self.workers, default=0), "an id was used twice"
                 assert self.retry_at is None or self.retry_at <= self.now, "a pause was not kept"
+                self.let_leave()
                 assert self.wanted(), "a worker was started for nobody"
+                assert len(self.workers) < self.limits.max_size + self.limits.surge, "law 4: one process too many"
                 self.workers[action.worker] = ModelWorker()
             elif isinstance(action, Assign):
                 self.assign(action)
             elif isinstance(action, Probe):
                 self.move_idle(action.worker, "checking")
             elif isinstance(action, Retire):
-                self.move_idle(action.worker, "retiring")
+                self.let_go(action)
             else:
                 self.reject(action)
+        self.let_leave()
         self.proven = None
         self.step += 1
 
@@ -156,11 +182,48 @@ class SchedulerMachine(RuleBasedStateMachine):
         elif not worker.pinged:
             others = [each for each in self.workers.values() if each.fits(action.ticket) and not each.pinged]
             assert worker.used == max(each.used for each in others), "law 3: not the warmest worker"
+        lifetime = self.limits.max_lifetime
+        assert lifetime is None or self.now < worker.born + lifetime, "law 8: its life was over"
         worker.tickets.append(action.ticket)
+        worker.calls += 1
+        worker.most_calls = float("inf") if self.limits.max_calls is None else self.limits.max_calls
         del self.queue[0]
+
+    def let_go(self, action: Retire) -> None:
+        """Ask a worker to end: an idle one, one that leaves and is done, or one that still starts."""
+        worker = self.workers[action.worker]
+        assert not worker.tickets, f"law 8: {worker} was asked to end in the middle of its work"
+        assert worker.phase in ("ready", "leaving", "checking", "starting"), f"{worker} was asked to end"
+        if action.cause == "resized":
+            assert self.resizing or worker.phase == "leaving"
+        elif action.cause == "retired":
+            assert worker.phase != "starting"
+        else:
+            assert self.has_cause(worker), f"law 8: {worker} was recycled for nothing"
+        worker.phase = "retiring"
+
+    def let_leave(self) -> None:
+        """Those that are to end, and hold tickets, take no more: the scheduler says so by their place alone."""
+        for number in self.of_phase("ready"):
+            worker = self.workers[number]
+            if number in self.scheduler.retiring:
+                assert worker.tickets, f"{worker} was not asked to end"
+                assert self.has_cause(worker) or self.resizing or self.crowded
+                worker.phase = "leaving"
+
+    def has_cause(self, worker: ModelWorker) -> bool:
+        """Say whether there is a reason to replace it."""
+        calls, lifetime = self.limits.max_calls, self.limits.max_lifetime
+        return (
+            worker.heavy
+            or worker.restarted
+            or (calls is not None and (2 * worker.calls >= calls or worker.leased))  # a lease may have made no call
+            or (lifetime is not None and self.now >= worker.born + min(0.8 * lifetime, lifetime - 2 * LONGEST_START))
+        )
 
     def reject(self, action: Reject) -> None:
         assert self.failures >= CIRCUIT_OPENS_AT
+        self.let_leave()
         assert not self.of_phase("ready", "checking"), "a ticket was failed although a worker is live"
         assert action.ticket in self.queue
         self.queue.remove(action.ticket)
@@ -182,7 +245,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         return [(number, ticket) for number, worker in self.workers.items() for ticket in worker.tickets]
 
     def live(self) -> int:
-        return len(self.workers) - len(self.of_phase("retiring"))
+        return len(self.workers) - len(self.of_phase("retiring", "leaving"))
+
+    def worn(self) -> int:
+        return len(self.scheduler.worn)
 
     def soon(self) -> int:
         return len(self.of_phase("starting", "checking"))
@@ -190,6 +256,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def wanted(self) -> bool:
         """Say whether one more worker has something to do: for the queue, min_size, or to see whether it can start."""
         if len(self.queue) > self.soon():
+            return True
+        if not self.closed and self.worn() > len(self.of_phase("starting")):
             return True
         return not self.closed and self.live() < max(self.limits.min_size, 1 if self.failures else 0)
 
@@ -221,9 +289,22 @@ class SchedulerMachine(RuleBasedStateMachine):
     def finished(self, pick: int) -> None:
         served = self.served()
         number, ticket = served[pick % len(served)]
-        self.use(number).tickets.remove(ticket)
+        worker = self.use(number) if self.workers[number].phase == "ready" else self.workers[number]
+        worker.tickets.remove(ticket)
         self.settled.add(ticket)
-        self.perform(self.scheduler.finished(ticket, self.now))
+        calls = pick % 3 if ticket.exclusive else 1
+        worker.calls += calls - 1
+        worker.leased = worker.leased or ticket.exclusive
+        self.perform(self.scheduler.finished(ticket, self.now, calls))
+
+    @when(lambda self: not self.closed and self.settled)
+    def again(self, pick: int) -> None:
+        """Run a call once more that had crashed."""
+        ticket = Ticket(len(self.tickets), exclusive=False)
+        self.tickets.append(ticket)
+        self.queue.insert(0, ticket)
+        self.moves += 1
+        self.perform(self.scheduler.again(ticket, self.now))
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
@@ -233,9 +314,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         number = starting[pick % len(starting)]
         slots = 1 + pick % self.most_slots
         worker = self.use(number)
-        worker.phase, worker.slots = "ready", slots
+        worker.phase, worker.slots, worker.born = "ready", slots, self.now
         self.failures, self.retry_at = 0, None
-        self.perform(self.scheduler.ready(number, worker.slots, self.now))
+        self.crowded = len(self.of_phase("ready", "checking")) > self.limits.max_size
+        memory = 200 if pick == 7 else 0
+        self.perform(self.scheduler.ready(number, worker.slots, self.now, memory))
+        self.crowded = False
+        worker.heavy = False
+        if memory:
+            self.spared.add(number)
 
     @when(lambda self: self.of_phase("starting"))
     def nothing_starts(self, pick: int) -> None:
@@ -267,6 +354,37 @@ class SchedulerMachine(RuleBasedStateMachine):
         head = self.queue[:1]
         self.perform(self.scheduler.checked(number, self.now))
         assert head == worker.tickets[:1], "a worker that answered was not used"
+
+    @when(lambda self: self.of_phase("ready"))
+    def weigh(self, pick: int) -> None:
+        """A worker has grown: one that was so from its start is left alone."""
+        ready = self.of_phase("ready")
+        number = ready[pick % len(ready)]
+        heavy = pick % 2 == 1 and number not in self.spared
+        self.workers[number].heavy = self.workers[number].heavy or heavy
+        actions = self.scheduler.weighed(number, 200 if pick % 2 else 50, self.now)
+        assert not heavy or number in self.scheduler.worn or number in self.scheduler.retiring
+        self.perform(actions)
+
+    @when(lambda self: not self.closed)
+    def restart(self, pick: int) -> None:
+        for number in self.of_phase("ready", "checking", "starting"):
+            self.workers[number].restarted = True
+        self.perform(self.scheduler.restart(self.now))
+
+    def keep(self, pick: int) -> None:
+        self.scheduler.keep()
+        for number in self.of_phase("ready", "checking", "starting"):
+            self.workers[number].restarted = False
+
+    @when(lambda self: not self.closed)
+    def resize(self, pick: int) -> None:
+        least, most = pick % 3, max(1, pick % 3 + pick // 4)
+        self.limits = msgspec.structs.replace(self.limits, min_size=least, max_size=most)
+        self.largest = max(self.largest, most)
+        self.resizing = True
+        self.perform(self.scheduler.resize(self.limits, self.now))
+        self.resizing = False
 
     @when(lambda self: self.workers)
     def lost(self, pick: int) -> None:
@@ -326,9 +444,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.retry_at is not None and self.retry_at <= self.now:
             self.retry_at = None
         live = self.live()
-        before = set(self.of_phase("retiring"))
-        self.perform(self.scheduler.tick(self.now))
-        retired = len(set(self.of_phase("retiring")) - before)
+        actions = self.scheduler.tick(self.now)
+        retired = sum(isinstance(action, Retire) and action.cause == "retired" for action in actions)
+        self.perform(actions)
         assert retired <= max(0, live - self.limits.min_size), "idle workers were retired below min_size"
 
     @when(lambda self: not self.closed and self.step > 40)
@@ -410,7 +528,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.retry_at is not None and self.now < self.retry_at:
             return
         possible = (
-            self.live() < self.limits.max_size
+            self.live() - self.worn() < self.limits.max_size
             and len(self.workers) < self.limits.max_size + self.limits.surge
             and len(self.of_phase("starting")) < (1 if self.failures else self.limits.starts_at_once)
         )
@@ -430,18 +548,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.queue == list(self.scheduler.waiting)
 
     def law_4_sizes(self) -> None:
-        assert self.live() == self.scheduler.live <= self.limits.max_size
-        assert len(self.workers) == self.scheduler.processes <= self.limits.max_size + self.limits.surge
+        assert self.live() == self.scheduler.live
+        assert len(self.of_phase("ready", "checking")) == self.scheduler.taking <= self.limits.max_size
+        assert len(self.workers) == self.scheduler.processes <= self.largest + self.limits.surge
         if self.failures:
             assert len(self.of_phase("starting")) <= self.limits.starts_at_once
         assert len(self.idle_workers()) + len(self.of_phase("checking")) == self.scheduler.idle()
 
     def law_4_the_queue_has_its_bound(self) -> None:
         if self.limits.max_waiting is not None:
-            assert len(self.queue) <= self.limits.max_waiting + self.limits.max_size + self.moves
+            assert len(self.queue) <= self.limits.max_waiting + self.largest + self.moves
         plain = Ticket(-1, exclusive=False)
         free = not self.queue and any(worker.fits(plain) for worker in self.workers.values())
-        startable = self.limits.max_size - self.live()
+        startable = max(0, self.limits.max_size - self.live())
         if self.limits.max_waiting is None or free or len(self.queue) < self.soon() + startable:
             assert not self.scheduler.full
 
@@ -457,6 +576,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len(self.tickets) == len(served) + len(self.queue) + len(self.settled)
         for number, worker in self.workers.items():
             assert sorted(map(id, worker.tickets)) == sorted(map(id, self.scheduler.tickets(number)))
+
+    def law_8_wear(self) -> None:
+        for number, worker in self.workers.items():
+            if number in self.scheduler.worn:
+                assert worker.phase in ("ready", "checking")
+                assert self.has_cause(worker), f"{worker} is worn for nothing"
+            if worker.restarted and worker.phase in ("ready", "checking"):
+                assert number in self.scheduler.worn
+            exclusive = any(held.exclusive for held in worker.tickets)
+            if self.limits.max_calls is not None and not exclusive and not worker.leased:  # a lease is not cut short
+                assert worker.calls <= self.limits.max_calls, f"{worker} was handed too many calls"
 
 
 class SlotsMachine(SchedulerMachine):

@@ -32,6 +32,18 @@ def pid() -> int:
 
 
 @asyncpool.command
+def pid_after(seconds: float) -> int:
+    sleep(seconds)
+    return os.getpid()
+
+
+@asyncpool.command
+def hold_memory(size: int) -> int:
+    _state["held"] = b"x" * size
+    return len(_state["held"])
+
+
+@asyncpool.command
 def whole(data: bytes) -> bytes:
     return data
 
@@ -92,6 +104,29 @@ def append_and(path: str, text: str, then: str) -> None:
     if then == "crash":
         crash(signal.SIGKILL)
     sleep(60)
+
+
+@asyncpool.command
+def crash_until(path: str, run: int, seconds: float = 0.0) -> int:
+    """Leave a trace, and crash but in the run of that number."""
+    append(path, "run")
+    sleep(seconds)
+    with open(path) as file:
+        count = len(file.readlines())
+    if count < run:
+        crash()
+    return count
+
+
+@asyncpool.command(retries=2)
+def patient(path: str, run: int) -> int:
+    return crash_until(path, run)
+
+
+@asyncpool.command
+def append_and_raise(path: str, kind: str) -> None:
+    append(path, kind)
+    raise SystemExit("told to") if kind == "exit" else ValueError("told to")
 
 
 # --- typed ones ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from asyncpool.pool.policy import Crew, Limits, earliest, pause, put_off, spawns
+from asyncpool.pool.policy import (
+    Crew,
+    Limits,
+    earliest,
+    pause,
+    put_off,
+    spawns,
+    worn_by_calls,
+    worn_from,
+)
 
 
 def grow(limits: Limits | None = None, *, closing: bool = False, paused: bool = False, **crew: int) -> int:
@@ -152,3 +161,48 @@ def test_the_earliest_time_counts():
     assert None is earliest()
     assert None is earliest(None, None)
     assert earliest(-1.0, 0.0, math.inf) == -1.0
+
+
+def test_a_successor_is_started_in_time():
+    """A tenth of the life is left at least; more where a start takes longer; jitter only ever shortens."""
+    assert worn_from(100.0, 1.0, 0.0) == 90.0
+    assert worn_from(100.0, 1.0, 0.5) == 85.0
+    assert worn_from(100.0, 20.0, 0.0) == 60.0
+    assert worn_from(100.0, 70.0, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("calls", "age", "worn"),
+    [
+        (1, 0.0, False),  # nothing is known of how fast they come
+        (49, 0.1, False),  # fast, but a worker serves half of its calls at least
+        (50, 0.1, True),  # the other 50 would take 0.1 s, a start 1 s
+        (50, 100.0, False),  # the other 50 take 100 s
+        (89, 100.0, False),
+        (90, 100.0, True),
+    ],
+)
+def test_a_worker_is_worn_while_enough_calls_are_left(calls: int, age: float, worn: bool):
+    """A tenth of its calls, or what it takes while its successor starts."""
+    assert worn == worn_by_calls(calls, 100, age, 1.0, 0.0)
+
+
+def test_jitter_wears_sooner():
+    """So that workers which started together do not go together."""
+    assert not worn_by_calls(85, 100, 1000.0, 0.1, 0.0)
+    assert worn_by_calls(85, 100, 1000.0, 0.1, 0.9)
+
+
+def test_with_one_call_a_worker_is_worn_by_its_first():
+    """Its successor starts while it runs."""
+    assert worn_by_calls(1, 1, 0.0, 1.0, 0.0)
+
+
+def test_worn_workers_make_room_for_their_successors():
+    """They do not count towards max_size, their processes do."""
+    limits = Limits(min_size=2, max_size=2, surge=1, starts_at_once=9)
+    assert grow(limits, live=2, worn=2) == 1
+    assert grow(limits, live=3, starting=1, worn=1, processes=3) == 0
+    assert grow(limits, live=2, worn=1, processes=3) == 0
+    assert grow(limits, live=2, worn=2, closing=True) == 0
+    assert grow(Limits(min_size=0, max_size=4, surge=3, starts_at_once=9), live=4, worn=2) == 2
