@@ -1,4 +1,4 @@
-"""Bar charts with a logarithmic scale and panels of lines as SVG: no dependency, readable on light and on dark pages."""
+"""Logarithmic bar charts and panels of lines as SVG: no dependency, readable on light and on dark pages."""
 
 import math
 from collections.abc import Sequence

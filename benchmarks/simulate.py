@@ -7,6 +7,7 @@ must be.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 import sys
@@ -21,7 +22,7 @@ from chart import Line, Panel, line_chart
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from simulation import CHUNKS, Behaviour, BrokenLaw, Simulation
+from simulation import CHUNKS, OF_A_CALL, Behaviour, BrokenLaw, Simulation
 
 from asyncpool.pool.policy import Limits
 
@@ -48,8 +49,8 @@ class Run:
     retired: dict[str, int] = field(default_factory=dict)  # workers that were asked to end, by cause
     events: int = 0
     spawned: int = 0
-    per_start: float = 0.0  # seconds, as all below
-    per_call: float = 0.0
+    per_call: float = 0.0  # seconds, as all below: from submission to outcome
+    per_call_in_all: float = 0.0  # with what is done meanwhile for workers that idle, end, and start
     per_question: dict[str, float] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     broken: str | None = None
@@ -103,7 +104,7 @@ def simulate(scenario: str, workers: int, calls: int, seed: int, advance: Callab
     costs = simulation.costs
     run.outcomes, run.events = dict(simulation.outcomes), simulation.events
     run.spawned, run.retired = simulation.scheduler.spawned, dict(simulation.retired)
-    run.per_start, run.per_call = costs.per_start(limits.min_size), costs.per_call()
+    run.per_call, run.per_call_in_all = costs.per_call(OF_A_CALL), costs.per_call()
     run.per_question = costs.per_question()
     run.asked = {name: sum(chunk[name].asked for chunk in costs.chunks) for name in run.per_question}
     return run
@@ -118,12 +119,8 @@ def growth(runs: Sequence[Run]) -> dict[str, float]:
             costs = [run.per_question[name] for run in ordered if run.asked.get(name, 0) >= OFTEN]
             if len(costs) > 1 and costs[0] > 0:
                 found[f"{scenario}: {name}"] = costs[-1] / costs[0]
-        for title, figures in (
-            ("a call", [run.per_call for run in ordered]),
-            ("a start", [run.per_start for run in ordered if run.workers >= 100]),
-        ):
-            if len(figures) > 1:
-                found[f"{scenario}: {title}"] = figures[-1] / figures[0]
+        if len(ordered) > 1:
+            found[f"{scenario}: a call"] = ordered[-1].per_call / ordered[0].per_call
     return found
 
 
@@ -186,7 +183,10 @@ def measure(point: Point, calls: int, seed: int) -> None:
 def cost_table(runs: Sequence[Run], calls: int) -> Table:
     """Microseconds by size of the pool."""
     sizes = sorted({run.workers for run in runs})
-    caption = f"processor time of scheduler.py and policy.py, {calls:,} calls in each pool; times: the largest / the smallest"
+    caption = (
+        f"Processor time of the scheduler, {calls:,} calls in each pool. A call: submit to outcome; all: also pings, "
+        "starts and ends, of which a larger pool has more for each call. Times: in the largest / in the smallest"
+    )
     shown = Table(title="Cost by workers in the pool, µs", caption=caption, box=SIMPLE_HEAD, pad_edge=False)
     shown.add_column("")
     for size in sizes:
@@ -200,15 +200,17 @@ def cost_table(runs: Sequence[Run], calls: int) -> Table:
         names = sorted({name for run in of_size.values() for name in run.per_question})
         rows: list[tuple[str, dict[int, float]]] = [
             ("a call", {size: run.per_call for size, run in of_size.items()}),
-            ("a start", {size: run.per_start for size, run in of_size.items()}),
+            ("all, by calls", {size: run.per_call_in_all for size, run in of_size.items()}),
         ]
-        for name in names:
-            rows.append((name, {s: run.per_question[name] for s, run in of_size.items() if name in run.per_question}))
+        rows += [
+            (name, {size: run.per_question[name] for size, run in of_size.items() if name in run.per_question})
+            for name in names
+        ]
         for title, figures in rows:
             factor = grown.get(f"{scenario}: {title}")
             style = "" if factor is None or factor <= FLAT else "bold red"
             shown.add_row(
-                f"{scenario}: {title}" if title in ("a call", "a start") else f"  {title}()",
+                f"{scenario}: {title}" if title in ("a call", "all, by calls") else f"  {title}()",
                 *(f"{figures[size] * 1e6:,.2f}" if size in figures else "" for size in sizes),
                 "" if factor is None else f"{factor:.1f}",
                 style=style,
@@ -308,10 +310,12 @@ def as_svg(points: Sequence[Point], machine: dict[str, Any]) -> str:
 def what_is_wrong(runs: Sequence[Run], points: Sequence[Point], *, judge_cost: bool) -> list[str]:
     """Everything that is not as it must be, in words."""
     wrong = [f"{run.scenario}, {run.workers:,} workers: {run.broken}" for run in runs if run.broken]
-    wrong += [f"{point.workers} workers, {point.utilisation:.0%} busy: {point.broken}" for point in points if point.broken]
     wrong += [
-        f"{point.workers} workers, {point.utilisation:.0%} busy: calls wait {point.mean:.4f} ± {point.within(0.999):.4f}, "
-        f"and {point.theory:.4f} by theory"
+        f"{point.workers} workers, {point.utilisation:.0%} busy: {point.broken}" for point in points if point.broken
+    ]
+    wrong += [
+        f"{point.workers} workers, {point.utilisation:.0%} busy: calls wait {point.mean:.4f} ± "
+        f"{point.within(0.999):.4f}, and {point.theory:.4f} by theory"
         for point in points
         if not point.broken and not point.agrees
     ]
@@ -345,15 +349,13 @@ def main() -> None:
     console.print(harness.machine_line(machine), style="dim", soft_wrap=True)
     loads = UTILISATIONS[::2] if chosen.quick else UTILISATIONS
     points = [Point(workers, busy) for workers in WORKERS for busy in loads]
-    runs = []
     with harness.progress(console, len(SCENARIOS) * len(sizes) * CHUNKS + len(points) * SEEDS) as advance:
         for point in points:
             for number in range(SEEDS):
                 measure(point, 400 if chosen.quick else 20_000, chosen.seed + number)
                 advance()
-        for scenario in SCENARIOS:
-            for workers in sizes:
-                runs.append(simulate(scenario, workers, calls, chosen.seed, advance))
+        pools = itertools.product(SCENARIOS, sizes)
+        runs = [simulate(scenario, workers, calls, chosen.seed, advance) for scenario, workers in pools]
     console.print("", waiting_table(points), "", cost_table(runs, calls), "", course_table(runs), "")
     wrong = what_is_wrong(runs, points, judge_cost=not chosen.quick)
     harness.write_json(chosen.json, as_json(runs, points, wrong, calls, machine))

@@ -17,7 +17,7 @@ import random
 import statistics
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ ASKED = (
 )
 CHUNKS = 20  # of one run; costs are medians over them, so that a busy machine is seen less
 RINGS = 1000  # of the timer in one moment
+OF_A_CALL = ("submit", "withdraw", "again", "finished")
 PATIENCE = 3600.0  # simulated seconds, beside 60 mean service times, in which each call must have its outcome
 
 
@@ -118,19 +119,15 @@ class Meter:
 
 @dataclass
 class Costs:
-    """What the scheduler itself took: by chunk of the run, the first one being the start of all workers."""
+    """Processor time of the scheduler itself: by chunk of the run, the first one being the start of all workers."""
 
     chunks: list[dict[str, Meter]] = field(default_factory=list)
     calls_of_chunk: list[int] = field(default_factory=list)
 
-    def per_start(self, workers: int) -> float:
-        """Seconds for each worker that was started, until it was ready."""
-        return _seconds(self.chunks[0].values()) / workers
-
-    def per_call(self) -> float:
-        """Seconds for each call, with all that happened meanwhile."""
+    def per_call(self, questions: Sequence[str] = ASKED) -> float:
+        """Seconds for each call, spent with these questions."""
         return statistics.median(
-            _seconds(chunk.values()) / calls
+            _seconds(chunk[name] for name in questions) / calls
             for chunk, calls in zip(self.chunks[1:], self.calls_of_chunk[1:], strict=True)
         )
 
@@ -143,7 +140,7 @@ class Costs:
         }
 
 
-def _seconds(meters: Any) -> float:
+def _seconds(meters: Iterable[Meter]) -> float:
     return sum(max(0.0, meter.nanoseconds - meter.asked * CLOCK) for meter in meters) * 1e-9
 
 
@@ -409,9 +406,7 @@ class Simulation:
             return
         if ticket.worker is not None:
             self._lose(ticket.worker, outcome="cancelled")
-        elif ticket.retrying:
-            self._settle(ticket, "cancelled")
-        elif self._ask("withdraw", ticket):
+        elif ticket.retrying or self._ask("withdraw", ticket):
             self._settle(ticket, "cancelled")
         else:
             raise self._broken(f"law 1: call {ticket.number} neither waits nor runs")

@@ -28,6 +28,7 @@ CHART = Path(__file__).parents[1] / "docs" / "images" / "soak.svg"
 LOAD = Path(__file__).with_name("soak_load.py")
 HEADLINE = "Soak: crashes, cancels, timeouts, recycling and resizing throughout"
 STEPS = 100  # of the progress bar, for each loop
+ENOUGH = 10_000  # calls; before that the pool was not resized often enough to compare first and last fifth
 STDERR_SHOWN = 2000  # bytes
 # What the medians of the last fifth of the samples may exceed those of the first fifth by: share, and absolute.
 ALLOWED = {
@@ -72,7 +73,7 @@ def judge(result: Result, code: int, noise: str) -> list[str]:
     if noise:
         wrong.append(f"on stderr stood: {noise[:STDERR_SHOWN].strip()}")
     samples = result.get("samples", [])
-    if len(samples) >= 50:
+    if result.get("calls", 0) >= ENOUGH:
         for what, (share, absolute) in ALLOWED.items():
             first, last = fifths(samples, what)
             if last > first * (1 + share) + absolute:
@@ -109,7 +110,11 @@ def tables(results: Sequence[Result]) -> list[Table]:
             changes.append(f"{first / unit:,.0f} to {last / unit:,.0f}{name}")
         figures.add_row(f"{what}, first and last fifth", *changes)
     found = [figures]
-    for title, key in (("Calls by kind", "kinds"), ("Calls by outcome", "outcomes"), ("Workers by cause of exit", "exited")):
+    for title, key in (
+        ("Calls by kind", "kinds"),
+        ("Calls by outcome", "outcomes"),
+        ("Workers by cause of exit", "exited"),
+    ):
         counted = _table(title, done)
         for name in dict.fromkeys(name for result in done for name in result[key]):
             counted.add_row(name.replace("_", " "), *(f"{result[key].get(name, 0):,}" for result in done))

@@ -8,17 +8,15 @@ on stderr is a fault.
 import argparse
 import asyncio
 import contextlib
-import inspect
 import json
 import os
 import random
-import sys
 import tempfile
 import threading
 import time
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +45,6 @@ KINDS = {
     "retry": 1,
     "leak": 1,
 }
-
-# --- what not every version of the pool has: the one place that knows -------------------------------------------------
-
-_PARAMETERS = inspect.signature(asyncpool.Pool).parameters
-RECYCLING = {
-    name: value
-    for name, value in {"max_calls": 3000, "max_lifetime": 60.0, "max_memory": 64 * 2**20}.items()
-    if name in _PARAMETERS
-}
-HAS_RESTART = hasattr(asyncpool.Pool, "restart")
-HAS_RESIZE = hasattr(asyncpool.Pool, "resize")
-HAS_RETRIES = "retries" in inspect.signature(asyncpool.Pool.options).parameters
 
 
 class Load:
@@ -104,7 +90,9 @@ class Load:
             idle_timeout=1.0,
             health_interval=0.4,
             timeout=60.0,
-            **RECYCLING,  # type: ignore[arg-type] # see above
+            max_calls=3000,
+            max_lifetime=60.0,
+            max_memory=96 * 2**20,
         )
         start = time.perf_counter()
         async with self.pool:
@@ -167,10 +155,9 @@ class Load:
         for number in range(1, STEPS + 1):
             async with self._step:
                 await self._step.wait_for(lambda until=number * self._part: self._done >= until)
-            if HAS_RESIZE:
-                smallest, largest = SIZES[number % len(SIZES)]
-                await self.pool.resize(min_size=smallest, max_size=largest)
-            if HAS_RESTART and number % 5 == 0:
+            smallest, largest = SIZES[number % len(SIZES)]
+            await self.pool.resize(min_size=smallest, max_size=largest)
+            if number % 5 == 0:
                 await self.pool.restart()
             if number % 10 == 5:
                 self._awake.clear()
@@ -201,9 +188,6 @@ class Load:
         await self._expect(number, "crashed", self.pool.run(soak_worker.crash, number))
 
     async def _retry(self, number: int) -> None:
-        if not HAS_RETRIES:
-            await self._double(number)
-            return
         self.crashes += 1
         retried = self.pool.options(retries=1).run(soak_worker.crash_once, number, self._folder)
         await self._expect(number, "ok", retried, number)
@@ -281,7 +265,9 @@ class Load:
         now = time.perf_counter()
         rate = (self._done - self._sampled_done) / (now - self._sampled_at)
         self._sampled_at, self._sampled_done = now, self._done
-        self.samples.append({"done": self._done, "per_second": rate, **surroundings(), "tasks": len(asyncio.all_tasks())})
+        self.samples.append(
+            {"done": self._done, "per_second": rate, **surroundings(), "tasks": len(asyncio.all_tasks())}
+        )
         self._look_at_stats()
         say({"done": self._done})
 
@@ -306,7 +292,7 @@ class Load:
         self._must_be("sum of the outcomes", submitted, self._done)
         for outcome in ("failed", "timed_out", "crashed", "not_started", "acquire_timed_out", "rejected", "closed"):
             self._must_be(f"outcome {outcome}", theirs.get(outcome, 0), ours[outcome])  # type: ignore[call-overload]
-        # A caller may be cancelled just after the reply to its call has come: ok for the pool, cancelled for the caller.
+        # A caller may be cancelled just after the reply has come: ok for the pool, cancelled for the caller.
         together = theirs.get("ok", 0) + theirs.get("cancelled", 0)
         self._must_be("outcomes ok and cancelled", together, ours["ok"] + ours["cancelled"])
         if theirs.get("cancelled", 0) > ours["cancelled"]:
@@ -367,8 +353,6 @@ def say(what: dict[str, Any]) -> None:
 
 
 async def soak(calls: int, seed: int) -> None:
-    # -X dev switches it on; it would record the stack of every callback, and complain of each that a busy machine delays.
-    asyncio.get_running_loop().set_debug(False)
     with tempfile.TemporaryDirectory() as folder:
         say({"result": await Load(calls, seed, folder).run()})
 

@@ -161,23 +161,31 @@ def test_soak_writes_well_formed_json_and_svg(loop: str, tmp_path: Path, monkeyp
     assert "Workers by cause of exit" in shown
 
 
+MISCOUNT = """
+from asyncpool.pool.stats import Counters
+count = Counters.count
+Counters.count = lambda self, outcome: count(self, "ok" if outcome == "failed" else outcome)
+"""
+LEAK = """
+import os
+from asyncpool.pool.pool import Pool
+start = Pool.start
+async def leaky(self):
+    os.dup(0)
+    await start(self)
+Pool.start = leaky
+"""
+CHATTER = "print('a stray line', file=sys.stderr)"
+
+
 @pytest.mark.parametrize(
     ("mistake", "seen"),
     [
-        (
-            "from asyncpool.pool.stats import Counters\n"
-            "count = Counters.count\n"
-            "Counters.count = lambda self, outcome: count(self, 'ok' if outcome == 'failed' else outcome)",
-            "outcome failed: 0 instead of",
-        ),
-        (
-            "import os\nfrom asyncpool.pool.pool import Pool\nstart = Pool.start\n"
-            "async def leaky(self):\n    os.dup(0)\n    await start(self)\n"
-            "Pool.start = leaky",
-            "descriptors after the end",
-        ),
-        ("import warnings\nwarnings.warn = lambda *_, **__: None\nprint('a stray line', file=sys.stderr)", "a stray line"),
+        (MISCOUNT, "outcome failed: 0 instead of"),
+        (LEAK, "descriptors after the end"),
+        (CHATTER, "on stderr stood: a stray line"),
     ],
+    ids=["miscount", "leak", "chatter"],
 )
 def test_soak_ends_with_1_when_anything_is_off(
     mistake: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
