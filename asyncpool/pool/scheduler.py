@@ -24,8 +24,8 @@ from collections.abc import Callable
 
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
-from asyncpool.pool.ranking import Ranking
-from asyncpool.pool.roster import Ticket, WorkerId
+from asyncpool.pool.ranking import Ranking, WorkerId
+from asyncpool.pool.roster import Ticket
 from asyncpool.pool.succession import Succession
 
 

@@ -13,7 +13,8 @@ from collections.abc import Collection
 
 from asyncpool.pool.actions import Action, Retire
 from asyncpool.pool.policy import Limits, worn_by_calls, worn_from
-from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear, WorkerId
+from asyncpool.pool.ranking import WorkerId
+from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear
 
 
 class Succession(Roster):
