@@ -32,6 +32,8 @@ STALLED = 120.0  # seconds without an outcome after which the run is given up
 PATTERN = bytes(range(256)) * 8192  # 2 MiB; large payloads are pieces of it
 SIZES = ((2, 4), (1, 3), (2, 2), (1, 4), (3, 4))  # min_size and max_size, one after the other
 LARGEST = max(largest for _, largest in SIZES)
+MAX_CALLS = 100  # a crash, a timeout or a cancel ends most workers before
+LEAK = 2**26  # bytes; with what a worker has anyway it is above max_memory
 MOST_WRONG = 20  # faults that are told in words
 
 # How many of 1,000 calls are of this kind; the rest are `double`.
@@ -90,9 +92,9 @@ class Load:
             idle_timeout=1.0,
             health_interval=0.4,
             timeout=60.0,
-            max_calls=3000,
-            max_lifetime=60.0,
-            max_memory=96 * 2**20,
+            max_calls=MAX_CALLS,
+            max_lifetime=2.0,
+            max_memory=LEAK,
         )
         start = time.perf_counter()
         async with self.pool:
@@ -181,7 +183,7 @@ class Load:
         await self._expect(number, "failed", self.pool.run(soak_worker.refuse, number))
 
     async def _leak(self, number: int) -> None:
-        await self._expect(number, "ok", self.pool.run(soak_worker.leak, 2**22), 2**22)
+        await self._expect(number, "ok", self.pool.run(soak_worker.leak, LEAK), LEAK)
 
     async def _crash(self, number: int) -> None:
         self.crashes += 1
@@ -198,7 +200,8 @@ class Load:
 
     async def _cancel(self, number: int) -> None:
         """The caller is cancelled at any moment: before its turn, while its command runs, as the answer comes."""
-        seconds, moment = self._chance.uniform(0, 0.004), self._chance.choice((0, self._chance.uniform(0, 0.01)))
+        seconds, latest = self._chance.uniform(0, 0.02), self._chance.choice((0.0, 0.01, 0.1))
+        moment = self._chance.uniform(0.0, latest)
         submitted = False
 
         async def submit() -> int:
@@ -279,6 +282,8 @@ class Load:
             self.blame(f"{stats.spawned} spawned, {sum(stats.exited.values())} exited, {present} present: {stats}")
         if present > LARGEST + 1:
             self.blame(f"{present} workers, where at most {LARGEST} + 1 may be")
+        if any(worker.calls > MAX_CALLS + 1 for worker in self.pool.workers()):  # a lease of two calls may be the last
+            self.blame(f"a worker was handed more than max_calls of {MAX_CALLS}: {self.pool.workers()}")
         waiting = stats.submitted - sum(stats.outcomes.values()) - stats.running
         if not stats.waiting - self._leases_asked <= waiting <= stats.waiting:
             self.blame(f"{stats.submitted} calls were submitted, of which {waiting} are neither done nor run: {stats}")
