@@ -259,3 +259,56 @@ def test_ctrl_c_reaches_the_application_alone(tmp_path: Path, loop: str) -> None
     ended = script.wait()
     check(ended, 0, warnings=0)
     assert ended.out == "[1.0, 1.0]\n"
+
+
+TWICE = """
+    import threading
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(float(sys.argv[1]))
+        os.kill(os.getpid(), signal.SIGINT)
+    async def main():
+        async with Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard") as pool:
+            calls = [asyncio.create_task(pool.run("sleep", 60)) for _ in range(2)]
+            while pool.stats().running < 2:
+                await asyncio.sleep(0.005)
+            threading.Thread(target=interrupt).start()
+            await asyncio.gather(*calls)
+    RUN(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_ctrl_c_twice_leaves_nobody(tmp_path: Path, loop: str) -> None:
+    """The second one comes while the first is still closing the pool: the program ends soon, and all workers with it.
+
+    What it shows is asyncio's: its own cleaning up was interrupted.
+    """
+    gaps = ("0", "0.001", "0.01", "0.1")
+    scripts = [Script(tmp_path / f"app{gap}.py", TWICE, gap, LOOP=loop) for gap in gaps]
+    for gap, script in zip(gaps, scripts, strict=True):
+        ended = script.wait()
+        assert ended.code == -signal.SIGINT, f"after {gap} s: {ended}"
+    assert nobody_is_left()
+
+
+KILLED = """
+    async def main():
+        async with Pool("tests.support.commands", min_size=1, max_size=1, stderr="discard") as pool:
+            for number in range(3):
+                pid = await pool.run("pid")
+                os.kill(pid, signal.SIGSTOP)
+                call = asyncio.create_task(pool.run("length", b"x" * 10_000_000))
+                while pool.stats().running < 1:
+                    await asyncio.sleep(0)
+                os.kill(pid, signal.SIGKILL)
+                print(await call, flush=True)
+    RUN(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_worker_killed_in_mid_write_makes_no_noise(tmp_path: Path, loop: str) -> None:
+    """10 MB were on their way to it: the call is moved, and neither log nor warning tells of the broken connection."""
+    ended = Script(tmp_path / "app.py", KILLED, LOOP=loop).wait()
+    assert (ended.code, ended.out, ended.err) == (0, "10000000\n" * 3, "")
