@@ -1,10 +1,7 @@
 """The pool's processes beside others: those of the application, of the workers, and those that were."""
 
-import asyncio
 import mmap
-import os
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
