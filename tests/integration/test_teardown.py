@@ -294,6 +294,7 @@ def test_ctrl_c_twice_leaves_nobody(tmp_path: Path, loop: str) -> None:
 
 KILLED = """
     async def main():
+        asyncio.get_running_loop().slow_callback_duration = 60  # 10 MB take their time, which -X dev would tell
         async with Pool("tests.support.commands", min_size=1, max_size=1, stderr="discard") as pool:
             for number in range(3):
                 pid = await pool.run("pid")
