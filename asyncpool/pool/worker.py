@@ -5,6 +5,7 @@ Law 2: the end has one entry, ``_end``, whichever sign of it comes first: end of
 Law 3: what the worker wrote before it died counts: it is read before any call is given up.
 Law 4: a call that was the last frame sent, and that the worker has not read or not wholly been sent, never started.
        Any frame sent after it destroys the proof.
+Law 5: nothing of a call that has its outcome is kept: it may be large, and the worker idle for long.
 """
 
 from __future__ import annotations
@@ -282,6 +283,7 @@ class Worker:
             if isinstance(message, (Result, Failure)):
                 call = self.calls.pop(message.id, None)
                 if call is not None:
+                    self._last = None if call is self._last else self._last  # law 5
                     replies.append((call, message))
                     continue
                 wrong: str | None = f"a reply to call {message.id}, which it does not have"
@@ -382,6 +384,7 @@ class Worker:
         self.kill("timed_out", f"was stopped because {late}")
 
     def _give_up_calls(self) -> None:
+        self._last = None
         for call in list(self.calls.values()):
             del self.calls[call.id]
             self._owner.given_up(call, call.verdict or self._crash(call))
