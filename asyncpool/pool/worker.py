@@ -19,6 +19,7 @@ from typing import Protocol
 import anyio
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
+from asyncpool.pool import stack
 from asyncpool.pool.call import MOST_MOVES, Call, Reply
 from asyncpool.pool.child import Child
 from asyncpool.pool.config import Config
@@ -33,6 +34,7 @@ from asyncpool.protocol.messages import Failure, Ping, Pong, Ready, Result, Stop
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
+STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 
 
@@ -124,6 +126,7 @@ class Worker:
         self._was_ready = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None
+        self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
         self._problem: str | None = None  # how it broke the protocol
         self._last: Call | None = None  # the call that was the last frame sent
@@ -151,6 +154,8 @@ class Worker:
         except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
             if self._child is not None:
                 self._child.close()
+            if self._stack is not None:
+                self._stack.close()
             raise
         except asyncio.CancelledError:  # only asyncio.run cancels this task, when it ends without aclose()
             self._owner.torn_down()
@@ -173,10 +178,17 @@ class Worker:
         """Start the process and return the parent's end of the connection to it."""
         config = self._config
         self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
+        self._stack = stack.Stack() if config.program is None else None
+        dumps = [] if self._stack is None else [self._stack.child_end]
         ours, theirs = pair()
         try:
             self._child = Child(
-                config.argv(), stdio=theirs.fileno(), stderr=self._stderr.child_end, env=config.env, cwd=config.cwd
+                config.argv((dumps[0], stack.SIGNAL) if dumps else None),
+                stdio=theirs.fileno(),
+                stderr=self._stderr.child_end,
+                others=dumps,
+                env=config.env,
+                cwd=config.cwd,
             )
         except BaseException:
             ours.close()
@@ -230,6 +242,8 @@ class Worker:
             self._stderr.close()
         self._move(Sign.REAPED)
         self._give_up_calls()
+        if self._stack is not None:
+            self._stack.close()
         failure = None if self._was_ready else self._obituary().error(WorkerStartError, "before it was ready")
         self._owner.gone(self, failure)
 
@@ -376,12 +390,28 @@ class Worker:
     def _time_out(self, call: Call, timeout: float) -> None:
         late = f"{call.title} ran longer than its timeout of {timeout:g} s"
         call.verdict = CommandTimeout(f"{late} and was stopped (worker {self.number}, pid {self.pid})")
-        self.kill("timed_out", f"was stopped because {late}")
+        reason = f"was stopped because {late}"
+        if self.state is State.READY and self._die_of_dump():
+            self._end("timed_out", reason, proof=False)
+            assert self._child is not None
+            self._bounds.append(self._loop.call_later(STACK_GRACE, self._child.kill))
+        else:
+            self.kill("timed_out", reason)
+
+    def _die_of_dump(self) -> bool:
+        """Let the worker write down where it is and die; its group is killed once it is gone. False: it cannot."""
+        return self._stack is not None and self._child is not None and self._child.send_signal(stack.SIGNAL)
 
     def _give_up_calls(self) -> None:
         for call in list(self.calls.values()):
             del self.calls[call.id]
+            if isinstance(call.verdict, CommandTimeout):
+                stack.tell(call.verdict, self._read_stack(), self.pid)
             self._owner.given_up(call, call.verdict or self._crash(call))
+
+    def _read_stack(self) -> str:
+        # Killed while it wrote, it left a part, whose last thread need not be the main one.
+        return self._stack.read() if self._stack is not None and self.exit_code in (-stack.SIGNAL, None) else ""
 
     def _crash(self, call: Call) -> WorkerError:
         """Return what a call raises whose worker ended under it."""
