@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import socket
 from collections.abc import Callable
 from enum import Enum
@@ -26,6 +27,7 @@ from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.obituary import Obituary
+from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
@@ -128,6 +130,8 @@ class Worker:
         self._stderr: Stderr | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
+        self._watch: OomWatch | None = None
+        self._oom: OomKills | None = None  # what may have killed it
         self._problem: str | None = None  # how it broke the protocol
         self._last: Call | None = None  # the call that was the last frame sent
         self._nonce = 0
@@ -180,6 +184,7 @@ class Worker:
         self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
         self._stack = stack.Stack() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
+        self._watch = OomWatch()
         ours, theirs = pair()
         try:
             self._child = Child(
@@ -240,6 +245,8 @@ class Worker:
             await self._connection.aclose()
         if self._stderr is not None:
             self._stderr.close()
+        if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
+            self._oom = self._watch.claim()
         self._move(Sign.REAPED)
         self._give_up_calls()
         if self._stack is not None:
@@ -422,7 +429,7 @@ class Worker:
 
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr)
+        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
 
     def _heard(self) -> float:
         return self._connection.heard

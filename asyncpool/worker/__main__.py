@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _signal  # without the enums of signal, which cost as much as all other imports here
 import faulthandler
 import os
+import signal
 import sys
 
 from asyncpool.protocol import messages, wire
@@ -44,8 +44,8 @@ def _dump_at_signal(descriptor: int, number: int) -> None:
     """Write the stacks at a signal, and die of it: also while C code holds the GIL."""
     os.set_inheritable(descriptor, False)
     # What the application ignores or blocks is inherited.
-    _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
 
 
