@@ -53,6 +53,7 @@ def _info(supervisor: Supervisor, worker: Worker, now: float) -> WorkerInfo:
         rss=_rss(worker.pid),
         command=next((call.title for call in worker.calls.values()), None),
         language=worker.language,
+        stderr_dropped=worker.stderr_dropped,
     )
 
 

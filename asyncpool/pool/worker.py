@@ -148,6 +148,11 @@ class Worker:
         """Its process id, None before it is spawned."""
         return None if self._child is None else self._child.pid
 
+    @property
+    def stderr_dropped(self) -> int:
+        """Bytes of its stderr that the application did not take."""
+        return 0 if self._stderr is None else self._stderr.dropped
+
     # --- its life ----------------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
