@@ -43,6 +43,14 @@ class Stack:
             self._descriptor = -1
 
 
+def stack_or_none() -> Stack | None:
+    """Return a new one, None where no file can be had: the worker can do all but tell where it was."""
+    try:
+        return Stack()
+    except OSError:
+        return None
+
+
 def tell(error: CommandTimeout, stack: str, pid: int | None) -> None:
     """Let *error* say where the command was."""
     error.stack = stack

@@ -187,7 +187,7 @@ class Worker:
         """Start the process and return the parent's end of the connection to it."""
         config = self._config
         self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
-        self._stack = stack.Stack() if config.program is None else None
+        self._stack = stack.stack_or_none() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
         self._watch = OomWatch()
         ours, theirs = pair()

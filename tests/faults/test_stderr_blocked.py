@@ -3,10 +3,13 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -22,6 +25,7 @@ FLOOD = 50 * 2**20  # bytes
 NOBODY_READS = """
     import json, resource
     from pathlib import Path
+from typing import TextIO
 
     async def tick(lags):
         while True:
@@ -170,16 +174,14 @@ async def test_a_quick_log_handler_is_not_called_without_bound(caplog: pytest.Lo
 
 
 @pytest.fixture
-def log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The application's stderr, where it was redirected to a file."""
-    with open(tmp_path / "log", "w") as file:
-        monkeypatch.setattr("sys.stderr", file)
-        yield tmp_path / "log"
-        monkeypatch.undo()
+def log_file(tmp_path: Path) -> Iterator[TextIO]:
+    with open(tmp_path / "log", "w+") as file:
+        yield file
 
 
-async def test_nothing_is_counted_where_all_is_taken(log_file: Path) -> None:
+async def test_nothing_is_counted_where_all_is_taken(log_file: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file takes 8 MB of lines, of no line and of bytes that are no text; discarded output is not counted either."""
+    monkeypatch.setattr(sys, "stderr", log_file)
     async with Pool(commands, max_size=1) as pool:
         await pool.run("flood", 4 * 2**20)
         await pool.run("flood", 4 * 2**20, newline=False)
@@ -188,6 +190,7 @@ async def test_nothing_is_counted_where_all_is_taken(log_file: Path) -> None:
     async with Pool(commands, max_size=1, stderr="discard") as pool:
         await pool.run("flood", 2**20)
         assert [info.stderr_dropped for info in pool.workers()] == [0]
-    text = log_file.read_bytes()
+    monkeypatch.undo()
+    text = os.pread(log_file.fileno(), 2**24, 0)
     assert len(text) == 8 * 2**20 + 7
     assert text.endswith(b"xcaf\xe9 \xff\n")

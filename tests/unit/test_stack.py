@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from asyncpool.errors import CommandTimeout
-from asyncpool.pool.stack import Stack, innermost, tell
+from asyncpool.pool.stack import Stack, innermost, stack_or_none, tell
 
 THREAD = """\
 Thread 0x00007f3829fa56c0 (most recent call first):
@@ -96,3 +96,14 @@ def test_a_system_without_memfd_has_a_file(monkeypatch: pytest.MonkeyPatch, miss
     before = set(os.listdir(tempfile.gettempdir()))
     assert read(MAIN) == MAIN.rstrip()
     assert not [name for name in set(os.listdir(tempfile.gettempdir())) - before if "asyncpool" in name]
+
+
+def test_a_system_without_any_file_has_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that cannot be written to keeps no worker from starting."""
+
+    def refuse(*_arguments: object, **_options: object) -> int:
+        raise OSError("no")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert stack_or_none() is None
