@@ -70,9 +70,11 @@ def test_the_tightest_limit_of_a_nest_is_told(tmp_path: Path, version: int) -> N
     root.kills(0)
     watch = OomWatch(tmp_path)
     root.limit("max" if version == 2 else "9223372036854771712")
+    root.kills(1)
+    assert watch.claim() == OomKills(1, None)
     root.limit(str(64 * MIB), "slice")
     root.limit(str(900 * MIB), "")
-    root.kills(1)
+    root.kills(2)
     assert watch.claim() == OomKills(1, 64 * MIB)
 
 

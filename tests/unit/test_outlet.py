@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import select
+import signal
 import socket
 import sys
 import threading
@@ -62,6 +63,20 @@ def terminal() -> Reader:
 def sockets() -> Reader:
     ours, theirs = socket.socketpair()
     return Reader(ours.detach(), theirs.detach())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks() -> Iterator[None]:
+    """A write that blocks fails its test; without this it would hold up the whole suite."""
+
+    def fail(_number: int, _frame: object) -> None:
+        pytest.fail("it blocks")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
