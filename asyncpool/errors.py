@@ -41,9 +41,18 @@ class AcquireTimeout(PoolError, TimeoutError):
 
 
 class CommandTimeout(PoolError, TimeoutError):
-    """The command ran longer than ``timeout`` seconds and was stopped."""
+    """The command ran longer than ``timeout`` seconds and was stopped.
+
+    Attributes:
+        stack: Where it was: the Python stack of each of its worker's threads, innermost call first, the main thread
+            last. Empty when it could not be had: a foreign program, a stopped process, a command that blocks signals.
+    """
 
     started = True
+
+    def __init__(self, message: str = "", *, stack: str = "") -> None:
+        super().__init__(message)
+        self.stack = stack
 
 
 class PayloadError(PoolError, TypeError):

@@ -25,6 +25,7 @@ class Child:
         argv: Program and arguments.
         stdio: Descriptor that becomes its stdin and stdout.
         stderr: Descriptor that becomes its stderr.
+        others: Descriptors that it inherits under their own numbers.
         env: Environment; None inherits.
         cwd: Working directory; None inherits.
 
@@ -38,6 +39,7 @@ class Child:
         *,
         stdio: int,
         stderr: int,
+        others: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -50,7 +52,7 @@ class Child:
             "env": env,
             "cwd": cwd,
             "start_new_session": True,
-            "pass_fds": (self._lifeline.child_end,),
+            "pass_fds": (self._lifeline.child_end, *others),
         }
         loop = asyncio.get_running_loop()
         try:
@@ -82,6 +84,16 @@ class Child:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
+
+    def send_signal(self, number: int) -> bool:
+        """Send the process a signal, now; False when that cannot be done."""
+        if self._pidfd is None or not self._lifeline.holds:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     def close(self) -> None:
         """Kill what is left of the group and close all descriptors."""

@@ -20,7 +20,10 @@ from asyncpool.pool.policy import Limits
 from asyncpool.pool.stderr import Mode
 
 # `-m` would import runpy, 3 ms.
-BOOT = "import sys; sys.path[:0] = {first}; sys.path += {last}; from asyncpool.worker.__main__ import main; main()"
+BOOT = (
+    "import sys; sys.path[:0] = {first}; sys.path += {last}; from asyncpool.worker.__main__ import main; "
+    "main(stack={stack})"
+)
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
 SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
 
@@ -51,12 +54,16 @@ class Config:
     on_event: Callable[[Event], None] | None
     name: str
 
-    def argv(self) -> list[str]:
-        """Return the command line of a worker."""
+    def argv(self, stack: tuple[int, int] | None = None) -> list[str]:
+        """Return the command line of a worker.
+
+        Args:
+            stack: Descriptor that a Python worker writes its stacks to, and the signal at which it does.
+        """
         if self.program is not None:
             return list(self.program)
         first, last = _roots() if self._same_python() else ([], [])
-        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT.format(first=first, last=last)]
+        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT.format(first=first, last=last, stack=stack)]
 
     def sys_path(self) -> list[str]:
         """Return what a worker shall find modules by: all that this process does, made absolute.

@@ -109,7 +109,8 @@ class Connection(asyncio.BufferedProtocol):
             await asyncio.wait([self._lost], timeout=timeout)
 
     async def aclose(self) -> None:
-        """Close all descriptors. Idempotent."""
+        """Close all descriptors, and let go of what was not sent. Idempotent."""
+        self._pieces.clear()
         if self._spare is not None:
             self._spare.close()
             self._spare = None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from asyncpool.pool.cgroups import ROOT, groups
 
-def usable_cpus(root: Path = Path("/")) -> int:
+
+def usable_cpus(root: Path = ROOT) -> int:
     """Return the number of processors that this process may use, at least 1.
 
     ``os.cpu_count()`` counts the machine's, also in a container that may use half of one.
@@ -22,26 +25,12 @@ def usable_cpus(root: Path = Path("/")) -> int:
     return max(1, math.ceil(min(count, *_quotas(root), math.inf)))
 
 
-def _quotas(root: Path) -> list[float]:
-    """Return every quota that applies, in processors: of each control group and of all those above it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, read = root / "sys/fs/cgroup", _quota_v2
-        elif "cpu" in controllers.split(","):
-            top, read = root / "sys/fs/cgroup/cpu", _quota_v1
-        else:
-            continue
-        group = top / path.lstrip("/")
-        # In a container the path is the host's, and the group itself is mounted at the top.
-        places = [group, *group.parents] if group.is_dir() else [top]
-        found += [quota for place in places if place.is_relative_to(top) and (quota := read(place)) is not None]
-    return found
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield every quota that applies, in processors."""
+    for version, group in groups("cpu", root):
+        quota = _quota_v2(group) if version == 2 else _quota_v1(group)
+        if quota is not None:
+            yield quota
 
 
 def _quota_v2(group: Path) -> float | None:

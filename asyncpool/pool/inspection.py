@@ -49,6 +49,7 @@ def _info(supervisor: Supervisor, worker: Worker, now: float) -> WorkerInfo:
         rss=resident(worker.pid),
         command=next((call.title for call in worker.calls.values()), None),
         language=worker.language,
+        stderr_dropped=worker.stderr_dropped,
     )
 
 

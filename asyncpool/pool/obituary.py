@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from asyncpool.errors import WorkerError
+from asyncpool.pool.oom import OomKills
 
 SHOWN_STDERR = 2000  # characters of stderr within an error's message
 
@@ -23,6 +24,7 @@ class Obituary:
         exit_code: Its exit code, or the negative number of the signal that killed it; None when not known.
         reason: Why the pool ended it, None when it ended by itself.
         stderr: The end of its stderr.
+        oom: What the kernel killed for want of memory in the meantime, None when it is not known to have done so.
     """
 
     number: int
@@ -30,6 +32,7 @@ class Obituary:
     exit_code: int | None
     reason: str | None
     stderr: str
+    oom: OomKills | None = None
 
     def error(self, kind: type[E], when: str, *, started: bool = False) -> E:
         """Return an error of this kind that tells how the worker ended, and *when*."""
@@ -56,8 +59,16 @@ class Obituary:
         if self.exit_code >= 0:
             return f"exited with code {self.exit_code}"
         if self.exit_code == -signal.SIGKILL:
-            return "was killed by SIGKILL (not by this pool: perhaps by the OOM killer, or by hand)"
+            return f"was killed by SIGKILL (not by this pool: {_killer(self.oom)})"
         return f"was killed by {_signal_name(-self.exit_code)}"
+
+
+def _killer(oom: OomKills | None) -> str:
+    if oom is None:
+        return "perhaps by the OOM killer, or by hand"
+    kills = "1 more OOM kill" if oom.count == 1 else f"{oom.count} more OOM kills"
+    limit = "" if oom.limit is None else f", its limit is {oom.limit / 2**20:,.0f} MiB"
+    return f"its control group counts {kills}, so the kernel was out of memory{limit}"
 
 
 def _signal_name(number: int) -> str:

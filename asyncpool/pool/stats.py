@@ -108,6 +108,7 @@ class WorkerInfo:
         rss: Resident memory in bytes, None when it cannot be read.
         command: What it runs now, None when it runs nothing.
         language: What it is written in, as it says itself; empty until it is ready.
+        stderr_dropped: Bytes of its stderr that could not be forwarded or logged in time, or at all.
     """
 
     id: int
@@ -119,6 +120,7 @@ class WorkerInfo:
     rss: int | None
     command: str | None
     language: str
+    stderr_dropped: int
 
 
 class Durations:

@@ -1,20 +1,22 @@
-"""What a worker writes to stderr: always drained, so that it never blocks; its end is kept for crash reports."""
+"""What a worker writes to stderr: always drained, so that it never blocks; its end is kept for crash reports.
+
+Law: the drain waits for nobody. What the application does not take in time is dropped, and counted.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import sys
 from typing import Literal
+
+from asyncpool.pool.journal import Journal
+from asyncpool.pool.outlet import outlet
 
 Mode = Literal["forward", "log", "discard"]
 
 KEPT = 8 * 1024  # bytes of the end
 LAST_READS = 16  # of what the pipe can still hold: a process that escaped the kill may write to it without end
 CHUNK = 64 * 1024  # bytes a pass of the event loop: one flood must not hold up the others
-
-logger: logging.Logger = logging.getLogger("asyncpool.worker")
 
 
 class Stderr:
@@ -24,18 +26,24 @@ class Stderr:
         loop: The pool's loop.
         mode: "forward" writes whole lines to sys.stderr, "log" logs them at level INFO, "discard" only keeps the end.
         label: Names the worker in log records.
+
+    Attributes:
+        dropped: Bytes that should have been forwarded or logged and were not.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, mode: Mode, label: str) -> None:
         self._loop = loop
-        self._mode = mode
-        self._label = label
+        self._outlet = outlet(loop) if mode == "forward" else None
+        self._journal = Journal(loop, label) if mode == "log" else None
+        self.dropped: int = 0
         self._kept = bytearray()
         self._line = bytearray()  # what came after the last newline
         self.child_end: int
         self._reads, self.child_end = os.pipe()
         os.set_blocking(self._reads, False)
         loop.add_reader(self._reads, self._read)
+        if self._outlet is not None:
+            self._outlet.join()
 
     def close_child_end(self) -> None:
         """Close the end that the child has inherited by now. Idempotent."""
@@ -56,6 +64,10 @@ class Stderr:
         self._reads = -1
         if self._line:
             self._emit(bytes(self._line))
+        if self._outlet is not None:
+            self._outlet.leave()
+        if self._journal is not None:
+            self._journal.close()
 
     def tail(self) -> str:
         """Return the end of what was written, at most 8 KiB."""
@@ -72,7 +84,7 @@ class Stderr:
             return False
         self._kept += data[-KEPT:]
         del self._kept[:-KEPT]
-        if self._mode != "discard":
+        if self._outlet is not None or self._journal is not None:
             self._pass_on(data)
         return True
 
@@ -87,13 +99,7 @@ class Stderr:
             self._emit(lines)
 
     def _emit(self, lines: bytes) -> None:
-        text = lines.decode(errors="replace")
-        try:
-            if self._mode == "log":
-                for line in text.splitlines():
-                    logger.info("%s: %s", self._label, line, extra={"asyncpool_worker": self._label})
-            elif sys.stderr is not None:
-                sys.stderr.write(text)
-                sys.stderr.flush()
-        except Exception:
-            pass  # the application's stderr is closed, or its log filter raises: that must not stop the drain
+        if self._outlet is not None:
+            self.dropped += self._outlet.write(lines, self._loop)
+        elif self._journal is not None:
+            self.dropped += self._journal.write(lines)

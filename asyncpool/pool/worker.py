@@ -5,12 +5,14 @@ Law 2: the end has one entry, ``_end``, whichever sign of it comes first: end of
 Law 3: what the worker wrote before it died counts: it is read before any call is given up.
 Law 4: a call that was the last frame sent, and that the worker has not read or not wholly been sent, never started.
        Any frame sent after it destroys the proof.
+Law 5: nothing of a call that has its outcome is kept: it may be large, and the worker idle for long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import socket
 from collections.abc import Callable
 from enum import Enum
@@ -19,12 +21,14 @@ from typing import Protocol
 import anyio
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
+from asyncpool.pool import stack
 from asyncpool.pool.call import MOST_MOVES, Call, Reply
 from asyncpool.pool.child import Child
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.obituary import Obituary
+from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
@@ -33,6 +37,7 @@ from asyncpool.protocol.messages import Failure, Ping, Pong, Ready, Result, Stop
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
+STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 
 
@@ -125,7 +130,10 @@ class Worker:
         self._was_ready = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None
+        self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
+        self._watch: OomWatch | None = None
+        self._oom: OomKills | None = None  # what may have killed it
         self._problem: str | None = None  # how it broke the protocol
         self._last: Call | None = None  # the call that was the last frame sent
         self._nonce = 0
@@ -142,6 +150,11 @@ class Worker:
         """Its process id, None before it is spawned."""
         return None if self._child is None else self._child.pid
 
+    @property
+    def stderr_dropped(self) -> int:
+        """Bytes of its stderr that the application did not take."""
+        return 0 if self._stderr is None else self._stderr.dropped
+
     # --- its life ----------------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
@@ -152,6 +165,8 @@ class Worker:
         except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
             if self._child is not None:
                 self._child.close()
+            if self._stack is not None:
+                self._stack.close()
             raise
         except asyncio.CancelledError:  # only asyncio.run cancels this task, when it ends without aclose()
             self._owner.torn_down()
@@ -174,10 +189,18 @@ class Worker:
         """Start the process and return the parent's end of the connection to it."""
         config = self._config
         self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
+        self._stack = stack.stack_or_none() if config.program is None else None
+        dumps = [] if self._stack is None else [self._stack.child_end]
+        self._watch = OomWatch()
         ours, theirs = pair()
         try:
             self._child = Child(
-                config.argv(), stdio=theirs.fileno(), stderr=self._stderr.child_end, env=config.env, cwd=config.cwd
+                config.argv((dumps[0], stack.SIGNAL) if dumps else None),
+                stdio=theirs.fileno(),
+                stderr=self._stderr.child_end,
+                others=dumps,
+                env=config.env,
+                cwd=config.cwd,
             )
         except BaseException:
             ours.close()
@@ -229,8 +252,12 @@ class Worker:
             await self._connection.aclose()
         if self._stderr is not None:
             self._stderr.close()
+        if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
+            self._oom = self._watch.claim()
         self._move(Sign.REAPED)
         self._give_up_calls()
+        if self._stack is not None:
+            self._stack.close()
         failure = None if self._was_ready else self._obituary().error(WorkerStartError, "before it was ready")
         self._owner.gone(self, failure)
 
@@ -282,6 +309,7 @@ class Worker:
             if isinstance(message, (Result, Failure)):
                 call = self.calls.pop(message.id, None)
                 if call is not None:
+                    self._last = None if call is self._last else self._last  # law 5
                     replies.append((call, message))
                     continue
                 wrong: str | None = f"a reply to call {message.id}, which it does not have"
@@ -379,12 +407,29 @@ class Worker:
     def _time_out(self, call: Call, timeout: float) -> None:
         late = f"{call.title} ran longer than its timeout of {timeout:g} s"
         call.verdict = CommandTimeout(f"{late} and was stopped (worker {self.number}, pid {self.pid})")
-        self.kill("timed_out", f"was stopped because {late}")
+        reason = f"was stopped because {late}"
+        if self.state is State.READY and self._die_of_dump():
+            self._end("timed_out", reason, proof=False)
+            assert self._child is not None
+            self._bounds.append(self._loop.call_later(STACK_GRACE, self._child.kill))
+        else:
+            self.kill("timed_out", reason)
+
+    def _die_of_dump(self) -> bool:
+        """Let the worker write down where it is and die; its group is killed once it is gone. False: it cannot."""
+        return self._stack is not None and self._child is not None and self._child.send_signal(stack.SIGNAL)
 
     def _give_up_calls(self) -> None:
+        self._last = None
         for call in list(self.calls.values()):
             del self.calls[call.id]
+            if isinstance(call.verdict, CommandTimeout):
+                stack.tell(call.verdict, self._read_stack(), self.pid)
             self._owner.given_up(call, call.verdict or self._crash(call))
+
+    def _read_stack(self) -> str:
+        # Killed while it wrote, it left a part, whose last thread need not be the main one.
+        return self._stack.read() if self._stack is not None and self.exit_code in (-stack.SIGNAL, None) else ""
 
     def _crash(self, call: Call) -> WorkerError:
         """Return what a call raises whose worker ended under it."""
@@ -395,7 +440,7 @@ class Worker:
 
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr)
+        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
 
     def _heard(self) -> float:
         return self._connection.heard

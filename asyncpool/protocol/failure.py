@@ -193,12 +193,12 @@ def _text(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException, skip_frames: int) -> str:
-    import traceback
-
     place = _TRACEBACK(error)
     for _ in range(skip_frames):
         place = place.tb_next if place is not None else None
     try:
+        import traceback  # only now: it costs a start 3 ms, and where no descriptor is left it cannot be imported
+
         return clean("".join(traceback.format_exception(type(error), error, place)))
     except BaseException as second:  # it calls the user's __str__ and __repr__
         return f"<its traceback cannot be shown: {type(second).__qualname__}>"

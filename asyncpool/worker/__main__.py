@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 
 from asyncpool.protocol import messages, wire
@@ -14,9 +15,15 @@ from asyncpool.worker.registry import Registry, StartFailure
 from asyncpool.worker.serve import serve
 
 
-def main() -> None:
-    """Greet the parent, import what it names, and serve until it says Stop or is gone."""
+def main(*, stack: tuple[int, int] | None = None) -> None:
+    """Greet the parent, import what it names, and serve until it says Stop or is gone.
+
+    Args:
+        stack: Descriptor to write the stacks of all threads to, and the signal at which that is done.
+    """
     faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
+    if stack is not None:
+        _dump_at_signal(*stack)
     channel = Channel(*stdio.protect(), wire.GREETING_LIMIT)
     try:
         hello = _greeting(channel)
@@ -31,6 +38,15 @@ def main() -> None:
         serve(channel, registry)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
+
+
+def _dump_at_signal(descriptor: int, number: int) -> None:
+    """Write the stacks at a signal, and die of it: also while C code holds the GIL."""
+    os.set_inheritable(descriptor, False)
+    # What the application ignores or blocks is inherited.
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
 
 
 def _greeting(channel: Channel) -> Hello | None:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from asyncpool import Event, Pool, WorkerCrashed, WorkerStartError
+from asyncpool.pool.stack import SIGNAL
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.waiting import eventually
@@ -42,7 +43,7 @@ async def test_how_a_worker_ended_is_told(gate: Gate) -> None:
         assert ((await exited(2)).exit_code, (await exited(2)).reason) == (-signal.SIGSEGV, None)
         with pytest.raises(TimeoutError):
             await pool.options(timeout=0.1).run("sleep", 60)
-        assert (await exited(3)).exit_code == -signal.SIGKILL
+        assert (await exited(3)).exit_code == -SIGNAL  # it dies of telling where it was
         assert "timeout of 0.1 s" in str((await exited(3)).reason)
         task = asyncio.create_task(pool.run("wait_at", gate.path))
         await eventually(gate.reached)

@@ -484,3 +484,42 @@ def test_a_forked_child_makes_a_pool_of_its_own(tmp_path: Path) -> None:
     """The advice works: a new pool on a new loop in the child; the parent's is not harmed."""
     ended = run(tmp_path / "script.py", FORK_AND_POOL, dev=False)
     assert (ended.code, ended.out) == (0, "42 2\n"), ended.err
+
+
+AT_IMPORT = """
+    import threading, warnings
+    warnings.simplefilter("error", DeprecationWarning)  # of os.fork() in a program that has threads
+    pool = Pool("tests.support.commands", min_size=1, max_size=2, stderr="discard")
+    done = threading.Event()
+    for _ in range(4):
+        threading.Thread(target=done.wait).start()
+
+    async def use():
+        if sys.argv[1] == "closed":
+            async with pool:
+                return await pool.run("echo", 1)
+        await pool.start()
+        return await pool.run("echo", 1)
+
+    async def use_again():
+        for attempt in (pool.run("echo", 2), pool.start()):
+            try:
+                await attempt
+            except Exception as error:
+                print(type(error).__name__, "make a new one" in str(error), flush=True)
+    try:
+        print(RUN(use()), flush=True)
+        RUN(use_again())
+    finally:
+        done.set()
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("end", ["closed", "forgotten"])
+def test_a_pool_made_at_import_serves_one_loop(tmp_path: Path, loop: str, end: str) -> None:
+    """Before any loop is there, with threads around: the first asyncio.run is served, the second told what to do."""
+    ended = run(tmp_path / "script.py", AT_IMPORT, end, LOOP=loop)
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines() == ["1", "PoolClosed True", "PoolError True"]
+    assert noise(ended.err) == []

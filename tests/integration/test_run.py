@@ -221,8 +221,9 @@ async def test_a_value_that_contains_itself_cannot_travel(pool: Pool) -> None:
 
 
 async def test_every_size_comes_back(pool: Pool, subtests: pytest.Subtests) -> None:
-    """Sizes around the ring of 64 KiB and around the piece of 1 MiB, header and all, go there and back."""
-    for size in (0, 1, 2, 127, 128, *range(2**16 - 60, 2**16 + 2), *range(2**20 - 60, 2**20 + 2)):
+    """Sizes around the ring of 64 KiB, around the piece of 1 MiB, header and all, and large ones: there and back."""
+    small = (0, 1, 2, 127, 128, *range(2**16 - 60, 2**16 + 2), *range(2**20 - 60, 2**20 + 2))
+    for size in (*small, 2**24 - 1, 2**24, 2**24 + 1):
         with subtests.test(size=size):
             data = os.urandom(size)
             assert await pool.run("whole", data) == data

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,37 @@ async def test_calls_are_served_in_the_order_in_which_they_came(tmp_path: Path) 
             calls[number].cancel()
         await asyncio.wait(calls)
     assert trace.read_text().split() == [str(n) for n in range(500) if n % 7 or n == 0]
+
+
+async def test_10_000_mixed_calls_with_cancels_start_in_the_order_of_their_submission(tmp_path: Path) -> None:
+    """Calls, calls with options, and leases, a tenth of them cancelled while the queue is served: nobody overtakes."""
+    trace, count, chance = tmp_path / "trace", 10_000, random.Random(44)
+
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+
+        async def leased(number: int) -> None:
+            async with pool.acquire() as worker:
+                await worker.run("append", str(trace), str(number))
+
+        ways = [
+            lambda number: pool.run("append", str(trace), str(number)),
+            lambda number: pool.options(timeout=60).run(commands.append, str(trace), str(number)),
+            leased,
+        ]
+        calls = [asyncio.create_task(chance.choice(ways)(number)) for number in range(count)]
+        cancelled = set(chance.sample(range(count), count // 10))
+        while pool.stats().submitted < 100:
+            await steps(1)
+        for number in sorted(cancelled):  # those at the head of the queue are served meanwhile
+            calls[number].cancel()
+            if number % 50 == 0:
+                await steps(1)
+        await asyncio.wait(calls)
+        assert not any(call.cancelled() for number, call in enumerate(calls) if number not in cancelled)
+    started = [int(line) for line in trace.read_text().split()]
+    assert started == sorted(started)
+    assert set(started) >= set(range(count)) - cancelled
+    assert len(started) < count
 
 
 async def test_short_calls_never_wait_behind_a_long_one(gate: Gate) -> None:

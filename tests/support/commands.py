@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -306,6 +307,25 @@ def stop_at(gate: str) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+@asyncpool.command
+def deaf() -> None:
+    """Block every signal that can be blocked, and sleep."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    time.sleep(60)
+
+
+@asyncpool.command
+def wait_for_thread() -> None:
+    """Let a thread do the work, and wait for it."""
+    worker = threading.Thread(target=_work_in_thread)
+    worker.start()
+    worker.join()
+
+
+def _work_in_thread() -> None:
+    time.sleep(60)
+
+
 # --- those that go wrong ---------------------------------------------------------------------------------------------
 
 
@@ -421,6 +441,13 @@ def close_wire() -> None:
 def spawn(seconds: float) -> int:
     """Start a process that holds every descriptor which it inherits, and outlives the worker."""
     return subprocess.Popen(["sleep", str(seconds)], close_fds=False).pid
+
+
+@asyncpool.command
+def links_of_a_child() -> list[str]:
+    """Return what the descriptors lead to that a child process inherits."""
+    listing = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, stdout=subprocess.PIPE, check=True)
+    return [line.partition(" -> ")[2] for line in listing.stdout.decode().splitlines()]
 
 
 @asyncpool.command

@@ -63,6 +63,11 @@ def there(pid: int) -> bool:
     return state(pid) is not None
 
 
+def memory() -> int:
+    """Return how many bytes of this process are resident."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def end(pids: Iterable[int]) -> None:
     """Kill processes that a test started."""
     for pid in pids:

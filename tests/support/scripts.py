@@ -41,11 +41,12 @@ class Script:
         dev: bool = True,
         cwd: Path | None = None,
         new_group: bool = False,
+        under: tuple[str, ...] = (),
         **env: str,
     ) -> None:
         path.write_text(PREAMBLE + textwrap.dedent(text))
         self.process = subprocess.Popen(
-            [sys.executable, *(["-X", "dev"] if dev else []), str(path), *arguments],
+            [*under, sys.executable, *(["-X", "dev"] if dev else []), str(path), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

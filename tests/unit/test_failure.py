@@ -540,3 +540,11 @@ def test_the_description_has_no_code_in_it():
     kind, number, (origin, module, qualname, message, _, args, attributes) = msgspec.msgpack.decode(body)
     assert (34, 1, "raised", __name__, "TwoArguments", "7: seven") == (kind, number, origin, module, qualname, message)
     assert (args, attributes) == (["7: seven"], {"code": 7, "text": "seven"})
+
+
+def test_an_error_is_told_though_tracebacks_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no descriptor or memory is left, the module that formats them cannot be imported any more."""
+    monkeypatch.setitem(sys.modules, "traceback", None)
+    info = failure.describe(ValueError("why"))
+    assert (info.qualname, info.message) == ("ValueError", "why")
+    assert "cannot be shown: ModuleNotFoundError" in info.traceback

@@ -6,6 +6,7 @@ import pytest
 
 from asyncpool.errors import WorkerCrashed, WorkerStartError
 from asyncpool.pool.obituary import Obituary
+from asyncpool.pool.oom import OomKills
 
 
 def crash(**known) -> WorkerCrashed:
@@ -62,3 +63,21 @@ def test_a_worker_that_was_never_spawned_has_no_pid():
     )
     assert str(error).startswith("worker 3 could not be spawned: no such file")
     assert (error.pid, error.started) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("kills", "said"),
+    [
+        (OomKills(1, 512 * 2**20), "counts 1 more OOM kill, so the kernel was out of memory, its limit is 512 MiB)"),
+        (OomKills(3, None), "counts 3 more OOM kills, so the kernel was out of memory)"),
+        (None, "(not by this pool: perhaps by the OOM killer, or by hand)"),
+    ],
+)
+def test_a_kill_for_want_of_memory_is_told(kills, said):
+    """With the limit, where both are known; else nothing is claimed."""
+    assert said in str(crash(exit_code=-signal.SIGKILL, oom=kills))
+
+
+def test_only_a_sigkill_is_laid_to_the_kernel():
+    """A segfault at the time of a kill is still a segfault."""
+    assert "OOM" not in str(crash(exit_code=-signal.SIGSEGV, oom=OomKills(1, None)))

@@ -9,23 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from asyncpool.pool.stderr import Stderr
-
-
-class Loop:
-    """A loop that only knows readers."""
-
-    def __init__(self) -> None:
-        self.readers: dict[int, Callable[[], object]] = {}
-
-    def add_reader(self, descriptor: int, act: Callable[[], object]) -> None:
-        self.readers[descriptor] = act
-
-    def remove_reader(self, descriptor: int) -> bool:
-        return self.readers.pop(descriptor, None) is not None
-
-    def turn(self) -> None:
-        for act in list(self.readers.values()):
-            act()
+from tests.support.fake_loop import Loop
 
 
 class Pipe:
@@ -61,7 +45,7 @@ def make() -> Iterator[Callable[[str], Pipe]]:
     for pipe in pipes:
         pipe.close()
         pipe.close()  # may be closed again
-        assert pipe.loop.readers == {}
+        assert not pipe.loop.watches
 
 
 def test_the_end_is_kept(make):

@@ -6,24 +6,12 @@
 
 import os
 import select
-import socket
 
 import speak
 
-ID = 10  # where the id stands in a call's frame, after the lengths, the array's head and the kind: one byte up to 127
-
-
-def asked_to_answer_early() -> int | None:
-    """Look at the next frame without reading it; return its call's id if it is to be answered early."""
-    with socket.socket(fileno=os.dup(0)) as wire:
-        start = wire.recv(200, socket.MSG_PEEK)
-    return start[ID] if b"answer early and die" in start else None
-
-
 speak.greet()
 while True:
-    select.select([0], [], [])
-    early = asked_to_answer_early()
+    early = speak.look_ahead("answer early and die")
     if early is not None:
         os.read(0, 8)
         speak.send(speak.RESULT, early, b"x" * 150_000, [])
