@@ -102,6 +102,8 @@ def tables(results: Sequence[Result]) -> list[Table]:
     figures.add_row("p99", *(harness.duration(result["p99"]) for result in done))
     figures.add_row("attempts", *(f"{result['attempts']:,}" for result in done))
     figures.add_row("workers spawned", *(f"{result['spawned']:,}" for result in done))
+    figures.add_row("resizes and restarts", *(f"{result['changes']:,}" for result in done))
+    figures.add_row("of these not done within 2 s", *(f"{result['impatient']:,}" for result in done))
     for what in ALLOWED:
         changes = []
         for result in done:

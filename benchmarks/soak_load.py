@@ -16,7 +16,7 @@ import threading
 import time
 from array import array
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +28,20 @@ import asyncpool
 CLIENTS = 16  # callers at a time
 SAMPLES = 200  # of memory, descriptors and so on, in one run
 STEPS = 50  # of the unrest: at each the pool is resized
+PATIENCE = 2.0  # seconds for a resize or a restart; it goes on when nobody awaits it
 STALLED = 120.0  # seconds without an outcome after which the run is given up
 PATTERN = bytes(range(256)) * 8192  # 2 MiB; large payloads are pieces of it
 SIZES = ((2, 4), (1, 3), (2, 2), (1, 4), (3, 4))  # min_size and max_size, one after the other
 LARGEST = max(largest for _, largest in SIZES)
-MAX_CALLS = 100  # a crash, a timeout or a cancel ends most workers before
+MAX_CALLS = 500
 LEAK = 2**26  # bytes; with what a worker has anyway it is above max_memory
 MOST_WRONG = 20  # faults that are told in words
 
 # How many of 1,000 calls are of this kind; the rest are `double`.
-KINDS = {
-    "crash": 10,
-    "cancel": 10,
-    "time_out": 10,
-    "refuse": 10,
-    "lease": 5,
-    "large": 2,
-    "retry": 1,
-    "leak": 1,
-}
+CALM = {"refuse": 10, "lease": 5, "large": 2, "retry": 1, "leak": 1}
+ROUGH = {**CALM, "crash": 30, "cancel": 30, "time_out": 30}
+# One phase of three is rough. Were all alike, workers would die as fast as they start, and none would grow old.
+PHASES = 30
 
 
 class Load:
@@ -64,6 +59,8 @@ class Load:
         self.outcomes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.crashes = 0  # of workers, by our doing
+        self.changes = 0  # resizes and restarts
+        self.impatient = 0  # those that were not awaited to their end
         self.latencies = array("d", [0.0]) * calls  # all of its memory is there from the start
         self.samples: list[dict[str, float]] = []
         self._begun = 0
@@ -72,7 +69,6 @@ class Load:
         self._leases_asked = 0
         self._part = max(50, calls // STEPS)  # calls between two steps of the unrest
         self._chance = random.Random(seed)
-        self._names, self._weights = zip(*{**KINDS, "double": 1000 - sum(KINDS.values())}.items(), strict=True)
         self._folder = folder
         self._awake = asyncio.Event()  # cleared in a lull
         self._awake.set()
@@ -121,6 +117,8 @@ class Load:
             "outcomes": dict(stats.outcomes),
             "attempts": stats.attempts,
             "spawned": stats.spawned,
+            "changes": self.changes,
+            "impatient": self.impatient,
             "exited": dict(stats.exited),
             "samples": self.samples,
             "faults": self.faults,
@@ -148,9 +146,17 @@ class Load:
             await self._awake.wait()
             self._begun += 1
             number = self._begun
-            (kind,) = self._chance.choices(self._names, self._weights)
+            kind = self._kind(rough=PHASES * number // self.calls % 3 == 0)
             self.kinds[kind] += 1
             await getattr(self, f"_{kind}")(number)
+
+    def _kind(self, *, rough: bool) -> str:
+        weights = ROUGH if rough else CALM
+        drawn = self._chance.randrange(1000)
+        for kind, weight in weights.items():
+            if (drawn := drawn - weight) < 0:
+                return kind
+        return "double"
 
     async def _unrest(self) -> None:
         """Resize all the time, replace all workers now and then, and let the pool fall idle now and then."""
@@ -158,13 +164,22 @@ class Load:
             async with self._step:
                 await self._step.wait_for(lambda until=number * self._part: self._done >= until)
             smallest, largest = SIZES[number % len(SIZES)]
-            await self.pool.resize(min_size=smallest, max_size=largest)
+            await self._within_patience(self.pool.resize(min_size=smallest, max_size=largest))
             if number % 5 == 0:
-                await self.pool.restart()
+                await self._within_patience(self.pool.restart())
             if number % 10 == 5:
                 self._awake.clear()
                 await asyncio.sleep(1.5)  # longer than idle_timeout and health_interval
                 self._awake.set()
+
+    async def _within_patience(self, change: Coroutine[Any, Any, None]) -> None:
+        """Await a change for a while: where workers die as fast as they start, min_size may not be reached at once."""
+        self.changes += 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await change
+        except TimeoutError:
+            self.impatient += 1
 
     # --- kinds of calls ----------------------------------------------------------------------------------------------
 
@@ -200,7 +215,7 @@ class Load:
 
     async def _cancel(self, number: int) -> None:
         """The caller is cancelled at any moment: before its turn, while its command runs, as the answer comes."""
-        seconds, latest = self._chance.uniform(0, 0.02), self._chance.choice((0.0, 0.01, 0.1))
+        seconds, latest = self._chance.uniform(0, 0.02), self._chance.choice((0.0, 0.01, 0.3))
         moment = self._chance.uniform(0.0, latest)
         submitted = False
 
