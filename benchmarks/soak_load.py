@@ -80,6 +80,7 @@ class Load:
         """Make all calls and return what was seen."""
         async with asyncpool.Pool(soak_worker, min_size=1, max_size=1):
             pass  # an event loop opens some things once in a process
+        let_threads_end()
         before = surroundings()
         self.pool = asyncpool.Pool(
             soak_worker,
@@ -322,6 +323,7 @@ class Load:
         self._must_be("workers stopped by timeout", stats.exited.get("timed_out", 0), ours["timed_out"])
         for cause in ("protocol", "unhealthy", "start_failed", "released"):
             self._must_be(f"workers that ended as {cause}", stats.exited.get(cause, 0), 0)
+        let_threads_end()
         after = surroundings()
         for what in ("descriptors", "threads", "processes"):
             self._must_be(f"{what} after the end", int(after[what]), int(before[what]))
@@ -352,6 +354,13 @@ async def outcome_of(call: Awaitable[Any]) -> tuple[str, Any]:
         return "rejected", error
     except asyncpool.AcquireTimeout as error:
         return "acquire_timed_out", error
+
+
+def let_threads_end() -> None:
+    """asyncio of 3.11 has a thread for each child, which ends a moment after it."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(1.0)
 
 
 def surroundings() -> dict[str, float]:
