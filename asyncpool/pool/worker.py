@@ -229,6 +229,8 @@ class Worker:
         if self._stderr is not None:
             self._stderr.close()
         self._move(Sign.REAPED)
+        if self.cause == "crashed" and self.exit_code == 0 and self.reason is None and not self.calls:
+            self.cause = "left"
         self._give_up_calls()
         failure = None if self._was_ready else self._obituary().error(WorkerStartError, "before it was ready")
         self._owner.gone(self, failure)
