@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import weakref
 from typing import Literal
 
 Mode = Literal["forward", "log", "discard"]
@@ -34,6 +35,8 @@ class Stderr:
         self._line = bytearray()  # what came after the last newline
         self.child_end: int
         self._reads, self.child_end = os.pipe()
+        self._abandoned = weakref.finalize(self, os.close, self._reads)  # with an event loop that was dropped
+        self._abandoned.atexit = False
         os.set_blocking(self._reads, False)
         loop.add_reader(self._reads, self._read)
 
@@ -52,7 +55,7 @@ class Stderr:
             if not self._read():
                 break
         self._loop.remove_reader(self._reads)
-        os.close(self._reads)
+        self._abandoned()
         self._reads = -1
         if self._line:
             self._emit(bytes(self._line))

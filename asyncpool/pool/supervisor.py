@@ -2,17 +2,17 @@
 
 Law 1: every decision is the scheduler's. After each one, all of its actions are done, in order, without an await.
 Law 2: one task supervises. It is cancelled by nobody but ``asyncio.run`` when that ends without ``aclose()``; each
-       worker's own task, in the same group, kills its process then and waits until it is gone.
+       worker's own task kills its process then and waits until it is gone. The tasks are held here and nowhere else
+       (anyio's task groups are entered in a global table): a loop that is dropped is collected, and they with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import anyio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool.call import Call, Inherit, Reply, Timeout
@@ -25,8 +25,6 @@ from asyncpool.pool.worker import Worker
 from asyncpool.protocol.messages import Ready, Result
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from asyncpool.pool.reference import Reference
 
 STOP_BOUND = 2.0  # seconds in which workers end that were asked to; then they are killed
@@ -56,7 +54,8 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         limits = config.limits
         self._timed = limits.idle_timeout is not None or limits.health_interval is not None
-        self._group: TaskGroup | None = None  # None: before the start and after the end
+        self._tasks: set[asyncio.Task[None]] = set()  # one for each worker
+        self._supervising = False  # False: before the start and after the end
         self._ready = 0
         self._started: asyncio.Future[None] = self.loop.create_future()
         self._drained: asyncio.Future[None] | None = None  # there once the pool closes
@@ -78,7 +77,7 @@ class Supervisor:
     async def enter(self) -> None:
         """Begin to supervise; before that no worker can be started."""
         entered = self.loop.create_future()
-        self._task = self.loop.create_task(self._supervise(entered), name=f"asyncpool {self._config.name}")
+        self._task = self._create_task(self._supervise(entered), f"asyncpool {self._config.name}")
         await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
 
     async def start(self) -> None:
@@ -95,23 +94,33 @@ class Supervisor:
         self._started.result()
 
     async def _supervise(self, entered: asyncio.Future[None]) -> None:
+        self._supervising = True
+        entered.set_result(None)
         try:
-            async with anyio.create_task_group() as self._group:
-                entered.set_result(None)
-                await asyncio.wait([self._ending])
+            await asyncio.wait([self._ending])
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except GeneratorExit:  # the loop was dropped: nothing can be awaited or settled any more
+            self._on_teardown()
+            raise
         except BaseException:
             self.torn_down()
+            for task in self._tasks:
+                if not task.cancelling():  # once is enough: asyncio.run has seen to it
+                    task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             raise
         finally:
-            self._group = None
+            self._supervising = False
             if self._timer is not None:
                 self._timer.cancel()
 
     def torn_down(self) -> None:
         """Start nothing any more: the event loop is ending, and every task with it."""
-        if self._group is None:
+        if not self._supervising:
             return
-        self._group = None
+        self._supervising = False
         self.scheduler.close()
         self._on_teardown()
         self._close_calls()
@@ -234,9 +243,23 @@ class Supervisor:
     def _spawn(self, number: int) -> None:
         taken = {worker.slot for worker in self.workers.values()}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-        assert self._group is not None
+        assert self._supervising
         worker = self.workers[number] = Worker(number, slot, self._config, self)
-        self._group.start_soon(worker.live, name=f"asyncpool {self._config.name} worker {number}")
+        task = self._create_task(worker.live(), f"asyncpool {self._config.name} worker {number}")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self.loop.create_task(coroutine, name=name)
+        with contextlib.suppress(AttributeError):  # another factory's tasks may lack it
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # of a dropped loop the pool tells itself
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and self._task is not None:
+            logger.error("a worker's task of pool %r failed: the pool is given up", self._config.name, exc_info=error)
+            self._task.cancel()
 
     def _reject(self, action: Reject) -> None:
         error = self._start_error or WorkerStartError("no worker can be started")
@@ -247,7 +270,7 @@ class Supervisor:
 
     def _set_timer(self) -> None:
         due = self.scheduler.deadline()
-        if due is not None and self._group is not None:
+        if due is not None and self._supervising:
             self._timer = self.loop.call_at(due, self._tick)
 
     def _reset_timer(self) -> None:
