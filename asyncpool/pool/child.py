@@ -59,9 +59,7 @@ class Child:
         }
         try:
             # uvloop's own spawn is a full fork(): it blocks the loop for 30 ms per GiB of the application's memory.
-            self._process: asyncio.subprocess.Process | subprocess.Popen[bytes] = (
-                _spawn(self._loop, argv, options) if _is_asyncio(self._loop) else subprocess.Popen(argv, **options)
-            )
+            self._process = self._spawn(argv, options)
             self.pid: int = self._process.pid
             self._lifeline.attach(self.pid)
             self._pidfd = self._open_pidfd()
@@ -106,6 +104,13 @@ class Child:
             os.close(self._pidfd)
             self._pidfd = None
 
+    def _spawn(
+        self, argv: Sequence[str], options: dict[str, Any]
+    ) -> asyncio.subprocess.Process | subprocess.Popen[Any]:
+        if _is_asyncio(self._loop):
+            return _spawn(self._loop, argv, options)
+        return subprocess.Popen(argv, **options)
+
     def _notice(self) -> None:
         assert self._pidfd is not None
         self._loop.remove_reader(self._pidfd)
@@ -137,7 +142,7 @@ def _kill(lifeline: Lifeline, pidfd: int | None) -> None:
             pass
 
 
-def _reap(popen: subprocess.Popen[bytes], pidfd: int) -> int | None:
+def _reap(popen: subprocess.Popen[Any], pidfd: int) -> int | None:
     """Return the exit code of a process that has ended, None when somebody else took it."""
     if popen.returncode is None:
         try:
@@ -150,7 +155,7 @@ def _reap(popen: subprocess.Popen[bytes], pidfd: int) -> int | None:
     return None if popen.returncode == UNKNOWN else popen.returncode
 
 
-def _abandon(lifeline: Lifeline, pidfd: int | None, popen: subprocess.Popen[bytes] | None) -> None:
+def _abandon(lifeline: Lifeline, pidfd: int | None, popen: subprocess.Popen[Any] | None) -> None:
     """Clear away a process whose Child was collected, with an event loop that was dropped."""
     _kill(lifeline, pidfd)
     if pidfd is not None:
