@@ -71,7 +71,7 @@ class GracefulShutdown:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._hurrying: set[asyncio.Task[None]] = set()
-        self._failures: list[BaseException] = []
+        self._failures: list[Exception] = []
         self._within = False  # the block runs
         self._cancelling = 0  # how often its task was cancelled before
         self._cancelled = False  # and that we have done so
@@ -133,29 +133,31 @@ class GracefulShutdown:
             self._hurry()
             return
         self.requested = True
-        self._asked.set()
-        self._closing = self._loop.create_task(self._close(), name="asyncpool graceful_shutdown")
+        closers = self._aclose(self._grace)
+        self._closing = self._loop.create_task(self._close(closers), name="asyncpool graceful_shutdown")
+        self._asked.set()  # after the closers were made: who wakes by it finds the pools closing
 
-    async def _close(self) -> None:
-        self._failures = await self._aclose(self._grace)
+    async def _close(self, closers: list[asyncio.Task[None]]) -> None:
+        results = await asyncio.gather(*closers, return_exceptions=True)
+        self._failures = [result for result in results if isinstance(result, Exception)]
         if self._within and self._task is not None:
             self._cancelled = True
             self._task.cancel()
 
-    async def _aclose(self, grace: float) -> list[BaseException]:
-        results = await asyncio.gather(*(pool.aclose(grace) for pool in self._pools), return_exceptions=True)
-        return [result for result in results if result is not None]
+    def _aclose(self, grace: float) -> list[asyncio.Task[None]]:
+        assert self._loop is not None
+        return [self._loop.create_task(pool.aclose(grace), name=f"closing {pool!r}") for pool in self._pools]
 
     def _hurry(self) -> None:
         """Let the pools, which close already, stop everything: of several graces the shortest counts."""
-        assert self._loop is not None
+        for task in self._aclose(0):
+            self._hurrying.add(task)
+            task.add_done_callback(self._hurried)
 
-        async def hurry() -> None:
-            await self._aclose(0)  # what fails has failed before, and is told then
-
-        task = self._loop.create_task(hurry(), name="asyncpool graceful_shutdown, at once")
-        self._hurrying.add(task)
-        task.add_done_callback(self._hurrying.discard)
+    def _hurried(self, task: asyncio.Task[None]) -> None:
+        self._hurrying.discard(task)
+        if not task.cancelled():
+            task.exception()  # what fails has failed before, and is told then
 
     async def _closed(self, *, at_once: bool) -> None:
         """Wait until no pool closes any more; a cancellation meanwhile makes it soon, and is raised then."""
@@ -186,7 +188,7 @@ class GracefulShutdown:
         if len(self._failures) == 1:
             raise self._failures[0]
         if self._failures:
-            raise BaseExceptionGroup("several pools could not be closed", self._failures)
+            raise ExceptionGroup("several pools could not be closed", self._failures)
 
     def _log_failures(self) -> None:
         for failure in self._failures:
