@@ -17,6 +17,7 @@ in ``poll``, on the wire and on a pipe into which the interpreter writes from wi
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond for its enums
+import _thread
 import os
 import select
 
@@ -42,7 +43,8 @@ class Leave:
         if _signal.getsignal(SIGTERM) == _signal.SIG_DFL:  # else the application was started to ignore it
             _signal.signal(SIGTERM, self._ask)
             _signal.siginterrupt(SIGTERM, False)  # calls of C code are not cut short with EINTR
-        os.register_at_fork(after_in_child=self._let_go)
+        self._masks: dict[int, set[int]] = {}  # of threads that fork just now
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
 
     def wait(self) -> bool:
         """Return True when the next frame, or the end of input, is there to be read; False: leave, reading nothing."""
@@ -52,6 +54,7 @@ class Leave:
             if len(ready) == 1 and ready[0][0] == self._wire:
                 return True
             self._drain()
+        _signal.signal(SIGTERM, _signal.SIG_IGN)  # while the interpreter ends it would undo the handler: no code 0 then
         return False
 
     def _heed(self) -> None:
@@ -67,13 +70,22 @@ class Leave:
     def _ask(self, _number: int, _frame: object) -> None:
         self._asked = True
 
+    # A child that is forked by a command (multiprocessing, os.fork) shall die by SIGTERM as it would elsewhere, and
+    # must wake no worker. One that comes before ``_let_go`` has run waits, or the inherited handler would swallow it.
+
+    def _hold(self) -> None:
+        self._masks[_thread.get_ident()] = _signal.pthread_sigmask(_signal.SIG_BLOCK, [SIGTERM])
+
+    def _release(self) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._masks.pop(_thread.get_ident()))
+
     def _let_go(self) -> None:
-        """In a forked child: SIGTERM ends it as it ends others, and wakes no worker."""
-        try:
-            if _signal.getsignal(SIGTERM) == self._ask:
-                _signal.signal(SIGTERM, _signal.SIG_DFL)
-            _signal.set_wakeup_fd(-1)
-            os.close(self._reads)
-            os.close(self._writes)
-        except (OSError, ValueError):
-            pass
+        if _signal.getsignal(SIGTERM) == self._ask:
+            _signal.signal(SIGTERM, _signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
+        for descriptor in (self._reads, self._writes):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the command has closed it
+        self._release()
