@@ -159,11 +159,11 @@ def _abandon(lifeline: Lifeline, pidfd: int | None, popen: subprocess.Popen[Any]
     """Clear away a process whose Child was collected, with an event loop that was dropped."""
     _kill(lifeline, pidfd)
     if pidfd is not None:
-        if lifeline.holds and popen is not None:
+        if lifeline.holds:
             ended = select.poll()
             ended.register(pidfd, select.POLLIN)
-            if ended.poll(LAST_WAIT):
-                _reap(popen, pidfd)
+            if ended.poll(LAST_WAIT) and popen is not None:
+                _reap(popen, pidfd)  # asyncio's own transport, which is collected next, finds it ended and reaps it
         os.close(pidfd)
     lifeline.close()
 
