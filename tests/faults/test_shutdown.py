@@ -1,14 +1,17 @@
 """SIGTERM: what was accepted is served, what is new is refused, and the application ends by itself with code 0."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import TAG, tagged
-from tests.support.scripts import Script, noise
+from tests.support.scripts import ROOT, Script, noise
 from tests.support.waiting import eventually_now
 
 LOOPS = ("asyncio", "uvloop")
@@ -48,9 +51,9 @@ def serving(tmp_path: Path, loop: str, grace: float) -> tuple[Script, Path]:
     return script, gate
 
 
-def workers(script: Script) -> list[int]:
+def workers_of(application: int) -> list[int]:
     """Return the processes that the application has started."""
-    return [pid for pid in tagged(os.environ[TAG]) if pid != script.process.pid]
+    return [pid for pid in tagged(os.environ[TAG]) if pid != application]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -58,7 +61,7 @@ def workers(script: Script) -> list[int]:
 def test_sigterm_lets_accepted_calls_end(tmp_path: Path, loop: str, whom: str) -> None:
     """Sent to the application alone, or to all as systemd does: six of six calls return, new ones are refused."""
     script, gate = serving(tmp_path, loop, 20)
-    for pid in [script.process.pid, *(workers(script) if whom == "every process" else [])]:
+    for pid in [script.process.pid, *(workers_of(script.process.pid) if whom == "every process" else [])]:
         os.kill(pid, signal.SIGTERM)
     assert script.line() == "refused False"
     gate.touch()
@@ -137,3 +140,50 @@ def test_a_body_that_refused_calls_end_fails_but_stops_no_accepted_call(tmp_path
     ended = script.wait()
     assert (ended.code, ended.out) == (1, "served 7\n"), ended.err
     assert ended.err.rstrip().splitlines()[-1].startswith("asyncpool.errors.PoolClosed")
+
+
+GUIDE = (ROOT / "docs" / "how-to" / "stop-on-sigterm.md").read_text()
+KITTENS = """
+import asyncpool
+
+@asyncpool.command
+def pet_kitten(name: str) -> str:
+    return f"{name} purrs"
+"""
+
+
+def guided(tmp_path: Path, number: int, *command: str) -> subprocess.Popen[str]:
+    """Start one of the guide's programs, as it is pasted."""
+    (tmp_path / "kittens.py").write_text(KITTENS)
+    (tmp_path / "app.py").write_text(re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)[number])
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-u", *command],
+        cwd=tmp_path,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def test_the_guides_program_ends_in_peace(tmp_path: Path) -> None:
+    """Pasted and started, it serves until SIGTERM, goes on after the block, and exits with code 0."""
+    with guided(tmp_path, 0, "app.py") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Tom purrs\n"
+        process.terminate()
+        assert set(process.stdout.read().splitlines()[:-1]) <= {"Tom purrs"}
+        assert process.wait() == 0
+
+
+def test_the_guides_service_closes_its_pool(tmp_path: Path) -> None:
+    """uvicorn owns the signal: the lifespan ends, and the pool with it."""
+    with guided(tmp_path, 1, "-m", "uvicorn", "app:app", "--port", "0", "--timeout-graceful-shutdown", "15") as process:
+        assert process.stdout is not None
+        assert "Uvicorn running" in next(line for line in process.stdout if "running" in line)
+        assert workers_of(process.pid)
+        process.terminate()
+        said = process.stdout.read()
+        assert "Application shutdown complete" in said
+        assert "Warning" not in said
