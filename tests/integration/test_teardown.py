@@ -269,7 +269,7 @@ def test_a_loop_that_is_dropped_and_collected_ends_its_workers_at_once(tmp_path:
     ended = Script(tmp_path / "app.py", COLLECTED, phase, dev=False, LOOP=loop).wait()
     assert (ended.code, noise(ended.err)) == (0, []), ended.err
     # Two ends of a pipe are uvloop's own, opened once.
-    children, _, left = ended.out.partition(" ")
+    children, _, left = ended.out.strip().partition(" ")
     assert children == "{}"
     assert left.count("socket") == 0
     assert left.count("pipe") <= 2 * (loop == "uvloop"), left
