@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asyncpool.pool.events import Event
     from asyncpool.pool.lease import Lease
     from asyncpool.pool.pool import Pool
+    from asyncpool.pool.shutdown import graceful_shutdown
     from asyncpool.pool.stats import PoolStats, WorkerInfo
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerStartError",
     "command",
+    "graceful_shutdown",
 ]
 
 if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name would else be right
@@ -59,6 +61,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "Pool": "pool.pool",
         "PoolStats": "pool.stats",
         "WorkerInfo": "pool.stats",
+        "graceful_shutdown": "pool.shutdown",
     }
 
     def __getattr__(name):

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
+import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from asyncpool.pool.lifeline import Lifeline
+
+UNKNOWN = 255  # what asyncio says of an exit code that somebody else took
+LAST_WAIT = 1000  # milliseconds for the end of a killed process whose event loop was dropped
 
 T = TypeVar("T")
 
@@ -43,9 +48,9 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._lifeline = Lifeline()
-        self._pidfd: int | None = None
-        options = {
+        options: dict[str, Any] = {
             "stdin": stdio,
             "stdout": stdio,
             "stderr": stderr,
@@ -54,16 +59,21 @@ class Child:
             "start_new_session": True,
             "pass_fds": (self._lifeline.child_end, *others),
         }
-        loop = asyncio.get_running_loop()
         try:
             # uvloop's own spawn is a full fork(): it blocks the loop for 30 ms per GiB of the application's memory.
-            self._process = _spawn(loop, argv, options) if _is_asyncio(loop) else _Watched(loop, argv, options)
+            self._process = self._spawn(argv, options)
+            self.pid: int = self._process.pid
+            self._lifeline.attach(self.pid)
+            self._pidfd = self._open_pidfd()
         except BaseException:
             self._lifeline.close()
             raise
-        self.pid: int = self._process.pid
-        self._lifeline.attach(self.pid)
-        self._pidfd = _pidfd(self.pid)
+        self._ended = asyncio.Event()
+        if self._pidfd is not None:
+            self._loop.add_reader(self._pidfd, self._notice)
+        popen = self._process if isinstance(self._process, subprocess.Popen) else None
+        self._abandoned = weakref.finalize(self, _abandon, self._lifeline, self._pidfd, popen)
+        self._abandoned.atexit = False  # a loop in another thread may still run; the lifeline is enough
 
     async def wait(self) -> int | None:
         """Wait for the process to end; may be cancelled and called again.
@@ -71,19 +81,18 @@ class Child:
         Returns:
             The exit code, or the negative number of the signal that killed it; None when somebody else took it.
         """
+        # asyncio's own wait only once the process has ended: on 3.11 a thread holds whoever waits there, for as long
+        # as the process lives, and a loop that was dropped could not be collected.
+        if self._pidfd is not None:
+            await self._ended.wait()
+        if isinstance(self._process, subprocess.Popen):
+            return None if self._pidfd is None else _reap(self._process, self._pidfd)
         code = await self._process.wait()
         return None if code == 255 and self._taken_by_others() else code
 
     def kill(self) -> None:
         """Kill the process and its whole group, now; never raises."""
-        if not self._lifeline.holds:
-            return  # closed, or in a forked child, to which the process does not belong
-        self._lifeline.kill()
-        if self._pidfd is not None:  # it may have left its group
-            try:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+        _kill(self._lifeline, self._pidfd)
 
     def send_signal(self, number: int) -> bool:
         """Send the process a signal, now; False when that cannot be done."""
@@ -96,43 +105,79 @@ class Child:
         return True
 
     def close(self) -> None:
-        """Kill what is left of the group and close all descriptors."""
+        """Kill what is left of the group and close all descriptors. Idempotent."""
+        if self._abandoned.detach() is None:
+            return
         self._lifeline.kill()
         self._lifeline.close()
         if self._pidfd is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
+
+    def _spawn(
+        self, argv: Sequence[str], options: dict[str, Any]
+    ) -> asyncio.subprocess.Process | subprocess.Popen[Any]:
+        if _is_asyncio(self._loop):
+            return _spawn(self._loop, argv, options)
+        return subprocess.Popen(argv, **options)
+
+    def _notice(self) -> None:
+        assert self._pidfd is not None
+        self._loop.remove_reader(self._pidfd)
+        self._ended.set()
+
+    def _open_pidfd(self) -> int | None:
+        try:
+            return os.pidfd_open(self.pid)
+        except (AttributeError, OSError):  # not Linux, no descriptor left, or reaped already
+            if isinstance(self._process, subprocess.Popen):  # it can be awaited by nothing else
+                self._process.kill()
+                self._process.wait()
+                raise
+            return None
 
     def _taken_by_others(self) -> bool:
         # asyncio says 255 when it finds no child to reap, e.g. because the application ignores SIGCHLD.
         return signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
 
 
-class _Watched:
-    """A Popen that is awaited through its pidfd."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, argv: Sequence[str], options: dict[str, Any]) -> None:
-        self._popen = subprocess.Popen(argv, **options)
-        self.pid = self._popen.pid
-        self._loop = loop
-        self._ended: asyncio.Future[int] = loop.create_future()
-        self._pidfd = os.pidfd_open(self.pid)
-        loop.add_reader(self._pidfd, self._reap)
-
-    def _reap(self) -> None:
-        self._loop.remove_reader(self._pidfd)
+def _kill(lifeline: Lifeline, pidfd: int | None) -> None:
+    if not lifeline.holds:
+        return  # closed, or in a forked child, to which the process does not belong
+    lifeline.kill()
+    if pidfd is not None:  # it may have left its group
         try:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def _reap(popen: subprocess.Popen[Any], pidfd: int) -> int | None:
+    """Return the exit code of a process that has ended, None when somebody else took it."""
+    if popen.returncode is None:
+        try:
+            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             result = None
-        os.close(self._pidfd)
-        code = 255 if result is None else result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-        self._popen.returncode = code  # it was reaped here: without this, Popen would warn
-        self._ended.set_result(code)
+        popen.returncode = UNKNOWN  # it was reaped here: without this, Popen would warn
+        if result is not None:
+            popen.returncode = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+    return None if popen.returncode == UNKNOWN else popen.returncode
 
-    async def wait(self) -> int:
-        await asyncio.wait([self._ended])  # unlike awaiting it, leaves it whole when the waiter is cancelled
-        return self._ended.result()
+
+def _abandon(lifeline: Lifeline, pidfd: int | None, popen: subprocess.Popen[Any] | None) -> None:
+    """Clear away a process whose Child was collected, with an event loop that was dropped."""
+    _kill(lifeline, pidfd)
+    if pidfd is not None:
+        if lifeline.holds:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            if ended.poll(LAST_WAIT) and popen is not None:
+                _reap(popen, pidfd)  # asyncio's own transport, which is collected next, finds it ended and reaps it
+        os.close(pidfd)
+    lifeline.close()
 
 
 def _spawn(loop: asyncio.AbstractEventLoop, argv: Sequence[str], options: dict[str, Any]) -> asyncio.subprocess.Process:
@@ -176,10 +221,3 @@ def _to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def _is_asyncio(loop: asyncio.AbstractEventLoop) -> bool:
     return isinstance(loop, asyncio.BaseEventLoop) or not hasattr(os, "pidfd_open")
-
-
-def _pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not Linux, or reaped already
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from asyncpool.pool.stderr import Mode
 # `-m` would import runpy, 3 ms.
 BOOT = (
     "import sys; sys.path[:0] = {first}; sys.path += {last}; from asyncpool.worker.__main__ import main; "
-    "main(stack={stack})"
+    "main(stack={stack}, parent={parent})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
 SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
@@ -63,7 +64,8 @@ class Config:
         if self.program is not None:
             return list(self.program)
         first, last = _roots() if self._same_python() else ([], [])
-        return [self.executable, *_interpreter_flags(), "-P", "-c", BOOT.format(first=first, last=last, stack=stack)]
+        boot = BOOT.format(first=first, last=last, stack=stack, parent=_parent())
+        return [self.executable, *_interpreter_flags(), "-P", "-c", boot]
 
     def sys_path(self) -> list[str]:
         """Return what a worker shall find modules by: all that this process does, made absolute.
@@ -225,6 +227,14 @@ def _roots() -> tuple[list[str], list[str]]:
     before = [os.path.abspath(entry) for entry in sys.path[:standard]]
     ahead = [root for root in roots if root in before]
     return ahead, [root for root in roots if root not in ahead]
+
+
+def _parent() -> int:
+    """Return the process id with which a worker that is spawned here and now shall die; 0: with none.
+
+    The kernel ties it to the thread that spawns, and a helper thread may end long before the application does.
+    """
+    return os.getpid() if threading.get_native_id() == os.getpid() else 0
 
 
 def _interpreter_flags() -> list[str]:

@@ -11,6 +11,7 @@ import fcntl
 import socket
 import sys
 import termios
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -68,6 +69,7 @@ class Connection(asyncio.BufferedProtocol):
     async def open(self, ours: socket.socket) -> None:
         """Begin to read and write; the connection owns *ours* from now on."""
         self._spare = ours.dup()
+        weakref.finalize(self, self._spare.close).atexit = False  # with an event loop that was dropped
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: self, sock=ours)

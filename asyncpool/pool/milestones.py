@@ -15,10 +15,13 @@ class Milestones:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._closed: Callable[[], Exception] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     async def reach(self, reached: Callable[[], bool]) -> None:
-        """Return once *reached* is true, or raise what ``fail`` is told meanwhile."""
+        """Return once *reached* is true, or raise what ``fail`` or ``close`` is told."""
+        if self._closed is not None:
+            raise self._closed()
         future = self._loop.create_future()
         self._awaited[future] = reached
         self.look()
@@ -38,3 +41,8 @@ class Milestones:
         for future in self._awaited:
             if not future.done():
                 future.set_exception(error())
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Nothing will come any more, whoever waits now or later."""
+        self._closed = error
+        self.fail(error)

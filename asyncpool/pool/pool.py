@@ -179,6 +179,8 @@ class Pool(Calls[Any]):
             if self._life is Life.STARTING:  # not closed meanwhile
                 self._life = Life.OPEN
             await self._supervisor.start()
+        except GeneratorExit:  # the loop was dropped: nothing can be awaited any more
+            raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose(0)

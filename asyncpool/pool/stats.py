@@ -24,7 +24,8 @@ Cause = Literal[
     "max_memory",  # recycled: it had grown so large
     "restarted",  # replaced by ``restart``
     "resized",  # let go by ``resize``
-    "crashed",  # ended by itself
+    "crashed",  # ended by itself, in a call or with an exit code other than 0
+    "left",  # ended by itself, exit code 0, with no call: a Python worker does so at SIGTERM
     "cancelled",  # stopped with a call whose caller was cancelled
     "timed_out",  # stopped with a call that ran too long
     "released",  # stopped with a call of a lease that was given back

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from typing import Literal
 
 from asyncpool.pool.journal import Journal
@@ -40,6 +41,8 @@ class Stderr:
         self._line = bytearray()  # what came after the last newline
         self.child_end: int
         self._reads, self.child_end = os.pipe()
+        self._abandoned = weakref.finalize(self, os.close, self._reads)  # with an event loop that was dropped
+        self._abandoned.atexit = False
         os.set_blocking(self._reads, False)
         loop.add_reader(self._reads, self._read)
         if self._outlet is not None:
@@ -60,7 +63,7 @@ class Stderr:
             if not self._read():
                 break
         self._loop.remove_reader(self._reads)
-        os.close(self._reads)
+        self._abandoned()
         self._reads = -1
         if self._line:
             self._emit(bytes(self._line))

@@ -2,17 +2,17 @@
 
 Law 1: every decision is the scheduler's. After each one, all of its actions are done, in order, without an await.
 Law 2: one task supervises. It is cancelled by nobody but ``asyncio.run`` when that ends without ``aclose()``; each
-       worker's own task, in the same group, kills its process then and waits until it is gone.
+       worker's own task kills its process then and waits until it is gone. The tasks are held here and nowhere else
+       (anyio's task groups are entered in a global table): a loop that is dropped is collected, and they with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import anyio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
@@ -29,9 +29,6 @@ from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.worker import Worker
 from asyncpool.protocol.messages import Ready
-
-if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
 
 STOP_BOUND = 2.0  # seconds in which workers end that were asked to; then they are killed
 WEIGHING = 0.05  # seconds between two looks at a worker's memory, at least: a look costs as much as a call
@@ -63,7 +60,8 @@ class Supervisor:
             each is not None for each in (limits.idle_timeout, limits.health_interval, limits.max_lifetime)
         )
         self._warned_of_memory = False
-        self._group: TaskGroup | None = None  # None: before the start and after the end
+        self._tasks: set[asyncio.Task[None]] = set()  # one for each worker
+        self._supervising = False  # False: before the start and after the end
         self._ready = 0
         self._milestones = Milestones(self.loop)
         self._ending: asyncio.Future[None] = self.loop.create_future()
@@ -84,7 +82,7 @@ class Supervisor:
     async def enter(self) -> None:
         """Begin to supervise; before that no worker can be started."""
         entered = self.loop.create_future()
-        self._task = self.loop.create_task(self._supervise(entered), name=f"asyncpool {self._config.name}")
+        self._task = self._create_task(self._supervise(entered), f"asyncpool {self._config.name}")
         await asyncio.wait([entered, self._task], return_when=asyncio.FIRST_COMPLETED)
 
     async def start(self) -> None:
@@ -129,27 +127,37 @@ class Supervisor:
         return self.scheduler.taking >= self.scheduler.limits.min_size
 
     async def _supervise(self, entered: asyncio.Future[None]) -> None:
+        self._supervising = True
+        entered.set_result(None)
         try:
-            async with anyio.create_task_group() as self._group:
-                entered.set_result(None)
-                await asyncio.wait([self._ending])
+            await asyncio.wait([self._ending])
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except GeneratorExit:  # the loop was dropped: nothing can be awaited or settled any more
+            self._on_teardown()
+            raise
         except BaseException:
             self.torn_down()
+            for task in self._tasks:
+                if not task.cancelling():  # once is enough: asyncio.run has seen to it
+                    task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             raise
         finally:
-            self._group = None
+            self._supervising = False
             if self._timer is not None:
                 self._timer.cancel()
 
     def torn_down(self) -> None:
         """Start nothing any more: the event loop is ending, and every task with it."""
-        if self._group is None:
+        if not self._supervising:
             return
-        self._group = None
+        self._supervising = False
         self.scheduler.close()
         self._on_teardown()
         self._close_calls()
-        self._milestones.fail(lambda: PoolClosed("the event loop has ended"))
+        self._milestones.close(lambda: PoolClosed("the event loop has ended"))
 
     async def stop(self, hurry: asyncio.Future[None]) -> None:
         """Serve what was accepted until all of it is done or *hurry* is, then end all workers.
@@ -157,7 +165,7 @@ class Supervisor:
         Never raises; returns when no process, task or descriptor is left.
         """
         self.scheduler.close()
-        self._milestones.fail(lambda: PoolClosed("the pool was closed before its workers were ready"))
+        self._milestones.close(lambda: PoolClosed("the pool was closed before its workers were ready"))
         await asyncio.wait([self.ledger.drained(), hurry], return_when=asyncio.FIRST_COMPLETED)
         self._close_calls()
         for worker in list(self.workers.values()):
@@ -239,9 +247,23 @@ class Supervisor:
     def _spawn(self, number: int) -> None:
         taken = {worker.slot for worker in self.workers.values()}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-        assert self._group is not None
+        assert self._supervising
         worker = self.workers[number] = Worker(number, slot, self._config, self)
-        self._group.start_soon(worker.live, name=f"asyncpool {self._config.name} worker {number}")
+        task = self._create_task(worker.live(), f"asyncpool {self._config.name} worker {number}")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self.loop.create_task(coroutine, name=name)
+        with contextlib.suppress(AttributeError):  # another factory's tasks may lack it
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # of a dropped loop the pool tells itself
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and self._task is not None:
+            logger.error("a worker's task of pool %r failed: the pool is given up", self._config.name, exc_info=error)
+            self._task.cancel()
 
     def _reject(self, action: Reject) -> None:
         error = self._start_error or WorkerStartError("no worker can be started")
@@ -252,7 +274,7 @@ class Supervisor:
 
     def _set_timer(self) -> None:
         due = self.scheduler.deadline()
-        if due is not None and self._group is not None:
+        if due is not None and self._supervising:
             self._timer = self.loop.call_at(due, self._tick)
 
     def _reset_timer(self) -> None:
@@ -319,7 +341,7 @@ class Supervisor:
             self.loop.call_later(WEIGHING, self._weigh_again, worker)
 
     def _weigh_again(self, worker: Worker) -> None:
-        if worker.takes_calls and self._group is not None:
+        if worker.takes_calls and self._supervising:
             now = self.loop.time()
             self._do(self.scheduler.weighed(worker.number, resident(worker.pid) or 0, now), now)
 
@@ -350,7 +372,7 @@ class Supervisor:
 
     def given_up(self, call: Call, error: Exception) -> None:
         """A call ended with its worker: it is run again if it may be, at the head of the queue."""
-        if isinstance(error, WorkerCrashed) and self.ledger.may_run_again(call, error) and self._group is not None:
+        if isinstance(error, WorkerCrashed) and self.ledger.may_run_again(call, error) and self._supervising:
             call.worker = None
             call.provably_unstarted = False
             now = self.loop.time()

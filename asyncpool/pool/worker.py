@@ -255,6 +255,8 @@ class Worker:
         if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
             self._oom = self._watch.claim()
         self._move(Sign.REAPED)
+        if self.cause == "crashed" and self.exit_code == 0 and self.reason is None and not self.calls:
+            self.cause = "left"
         self._give_up_calls()
         if self._stack is not None:
             self._stack.close()

@@ -9,22 +9,26 @@ import sys
 
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
-from asyncpool.worker import stdio
+from asyncpool.worker import orphan, stdio
 from asyncpool.worker.channel import Channel
+from asyncpool.worker.leave import Leave
 from asyncpool.worker.registry import Registry, StartFailure
 from asyncpool.worker.serve import serve
 
 
-def main(*, stack: tuple[int, int] | None = None) -> None:
-    """Greet the parent, import what it names, and serve until it says Stop or is gone.
+def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
+    """Greet the parent, import what it names, and serve until it says Stop, is gone, or SIGTERM has come.
 
     Args:
         stack: Descriptor to write the stacks of all threads to, and the signal at which that is done.
+        parent: Process id of the parent, to die with it; 0: only the parent sees to that.
     """
     faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
     if stack is not None:
         _dump_at_signal(*stack)
-    channel = Channel(*stdio.protect(), wire.GREETING_LIMIT)
+    reads, writes = stdio.protect()
+    channel = Channel(reads, writes, wire.GREETING_LIMIT)
+    leave = Leave(reads)  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
     try:
         hello = _greeting(channel)
         if hello is None:
@@ -35,7 +39,9 @@ def main(*, stack: tuple[int, int] | None = None) -> None:
     ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands)
     try:
         channel.send(messages.encode(ready))
-        serve(channel, registry)
+        if parent:
+            orphan.follow(parent)
+        serve(channel, registry, leave)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
 

@@ -13,12 +13,13 @@ from asyncpool.protocol import failure, messages, payload
 from asyncpool.protocol.messages import Call, Failure, Ping, Pong, Result, Stop
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
+from asyncpool.worker.leave import Leave
 from asyncpool.worker.registry import NotFound, Registry
 
 
-def serve(channel: Channel, registry: Registry) -> None:
-    """Answer calls until Stop or the end of input."""
-    while (body := channel.receive()) is not None:
+def serve(channel: Channel, registry: Registry, leave: Leave) -> None:
+    """Answer calls until Stop, the end of input or SIGTERM."""
+    while leave.wait() and (body := channel.receive()) is not None:
         message = messages.decode_to_worker(body)
         if isinstance(message, Call):
             del body  # law 3, also while the command runs

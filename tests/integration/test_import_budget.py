@@ -17,6 +17,8 @@ HEAVY = {
     "multiprocessing",
     "subprocess",
     "pickle",
+    "ctypes",
+    "signal",  # needs enum
 }
 
 

@@ -106,3 +106,9 @@ def errors_say_what_they_carry(
 
 def misspelt_names_are_errors() -> None:
     asyncpool.Pooll  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def a_shutdown_says_whether_it_was_asked_for(pool: Pool) -> None:
+    async with asyncpool.graceful_shutdown(pool, grace=10, signals=(15,)) as stop:
+        assert_type(stop.requested, bool)
+        await stop.wait()

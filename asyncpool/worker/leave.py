@@ -1,0 +1,91 @@
+"""SIGTERM means: finish the current call, then exit with code 0. An idle worker exits at once.
+
+Law 1: the signal interrupts nothing: not the running command, nor a frame of which a byte was read.
+Law 2: whoever leaves has read nothing of the next frame. To the parent that proves that the call in it never started.
+
+The handler only takes a note, since an exception raised from it could fall between the return of ``os.read`` and the
+assignment of what was read: then a frame would be lost, and law 2 broken. Nor can a flag alone do: the signal may come
+after the flag was looked at and before ``read`` has begun, which then sleeps until the next frame. So the worker waits
+in ``poll``, on the wire and on a pipe into which the interpreter writes from within the C signal handler:
+
+    signal before poll      the byte lies in the pipe: poll returns at once
+    signal during poll      poll returns by the pipe
+    signal after poll       the wire was ready: the frame is read whole, its call served; the next poll returns at once
+    both are ready          the pipe counts: the frame stays unread in the kernel, and the parent moves its call
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond for its enums
+import _thread
+import os
+import select
+
+SIGTERM: int = _signal.SIGTERM
+
+
+class Leave:
+    """Waits for the next frame or for SIGTERM. Make it on the main thread.
+
+    A module or a command that sets a handler of its own for SIGTERM has its way.
+    """
+
+    def __init__(self, wire: int) -> None:
+        self._asked = False
+        self._wire = wire
+        self._reads, self._writes = os.pipe()
+        os.set_blocking(self._reads, False)
+        os.set_blocking(self._writes, False)
+        self._poll = select.poll()
+        self._poll.register(wire, select.POLLIN)
+        self._poll.register(self._reads, select.POLLIN)
+        self._heed()
+        if _signal.getsignal(SIGTERM) == _signal.SIG_DFL:  # else the application was started to ignore it
+            _signal.signal(SIGTERM, self._ask)
+            _signal.siginterrupt(SIGTERM, False)  # calls of C code are not cut short with EINTR
+        self._masks: dict[int, set[int]] = {}  # of threads that fork just now
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
+
+    def wait(self) -> bool:
+        """Return True when the next frame, or the end of input, is there to be read; False: leave, reading nothing."""
+        self._heed()
+        while not self._asked:
+            ready = self._poll.poll()
+            if len(ready) == 1 and ready[0][0] == self._wire:
+                return True
+            self._drain()
+        _signal.signal(SIGTERM, _signal.SIG_IGN)  # while the interpreter ends it would undo the handler: no code 0 then
+        return False
+
+    def _heed(self) -> None:
+        _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)  # an event loop in a command takes it away
+
+    def _drain(self) -> None:
+        """Empty the pipe; the note of the signal that wrote to it is taken by now, since Python code has run."""
+        try:
+            os.read(self._reads, 4096)
+        except BlockingIOError:
+            pass
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self._asked = True
+
+    # A child that is forked by a command (multiprocessing, os.fork) shall die by SIGTERM as it would elsewhere, and
+    # must wake no worker. One that comes before ``_let_go`` has run waits, or the inherited handler would swallow it.
+
+    def _hold(self) -> None:
+        self._masks[_thread.get_ident()] = _signal.pthread_sigmask(_signal.SIG_BLOCK, [SIGTERM])
+
+    def _release(self) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._masks.pop(_thread.get_ident()))
+
+    def _let_go(self) -> None:
+        if _signal.getsignal(SIGTERM) == self._ask:
+            _signal.signal(SIGTERM, _signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
+        for descriptor in (self._reads, self._writes):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the command has closed it
+        self._release()
