@@ -49,6 +49,14 @@ format: $(VENV)/.lint  ## Format the code and mend what ruff can
 bench: $(VENV)/.bench  ## Measure a cold process per request against the pool
 	$(BIN)/python benchmarks/cold_vs_pooled.py $(ARGS)
 
+.PHONY: simulate
+simulate: $(VENV)/.bench  ## Run ten thousand simulated workers on a fake clock, against queueing theory
+	$(BIN)/python benchmarks/simulate.py $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.bench  ## Send a million calls through a pool in constant trouble, on both loops (an hour)
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the virtual environments, caches and builds
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

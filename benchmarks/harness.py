@@ -100,7 +100,8 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def run(main: Callable[[], Coroutine[Any, Any, T]], loop: str) -> T:
     """Run on a fresh event loop of the named kind."""
     spare_the_children()
-    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+    # Under -X dev it would be on: record the stack of every callback, and complain of each that takes long.
+    with asyncio.Runner(debug=False, loop_factory=_loop_factory(loop)) as runner:
         return runner.run(main())
 
 

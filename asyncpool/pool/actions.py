@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from asyncpool.pool.roster import Leave, Ticket, WorkerId
+from asyncpool.pool.ranking import WorkerId
+from asyncpool.pool.roster import Leave, Ticket
 
 
 class Spawn(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ import math
 from collections import OrderedDict
 from typing import Literal, Protocol
 
-WorkerId = int
+from asyncpool.pool.ranking import Ranking, WorkerId
+
 Wear = Literal["max_calls", "max_lifetime", "max_memory", "restarted"]  # why a worker wants a successor
 Leave = Wear | Literal["retired", "resized"]  # why it is asked to end
 
@@ -82,6 +83,8 @@ class Roster:
         self.busy: Set = OrderedDict()  # no slot is free
         self.retiring: Set = OrderedDict()  # takes no more tickets, and is not yet reaped
         self.worn: dict[WorkerId, None] = {}  # wants a successor
+        self.quiet: Ranking = Ranking()  # by the time at which each may have been idle or silent for long
+        self.old: Ranking = Ranking()  # by the time at which each has lived for long
         self.spawned: int = 0
         self.exited: int = 0
 
@@ -133,6 +136,8 @@ class Roster:
         del source[worker]
         if target is self.retiring:
             self.worn.pop(worker, None)
+            self.quiet.drop(worker)
+            self.old.drop(worker)
         return record
 
     def leave(self, worker: WorkerId) -> Record:

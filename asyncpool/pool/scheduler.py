@@ -17,13 +17,15 @@ whole worker. A ticket that is assigned makes its worker busy at once. The reply
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import OrderedDict
 from collections.abc import Callable
 
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
-from asyncpool.pool.roster import Record, Ticket, WorkerId
+from asyncpool.pool.ranking import Ranking, WorkerId
+from asyncpool.pool.roster import Ticket
 from asyncpool.pool.succession import Succession
 
 
@@ -43,6 +45,7 @@ class Scheduler(Succession):
         self.failures: int = 0  # failed starts in a row
         self._retry_at: float | None = None
         self._closing = False
+        self._rested = Ranking()  # have answered a ping since they were of use; the warmest first
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -63,7 +66,7 @@ class Scheduler(Succession):
 
     def deadline(self) -> float | None:
         """Return the time at which ``tick`` is due, or None."""
-        return earliest(self._retry_at, self.next_age(), *(self._due(record) for record in self.available.values()))
+        return earliest(self._retry_at, self.quiet.least(), self.old.least())
 
     # --- tickets -----------------------------------------------------------------------------------------------------
 
@@ -74,7 +77,7 @@ class Scheduler(Succession):
     def submit(self, ticket: Ticket, now: float) -> list[Action]:
         """Take in a ticket."""
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
-            assigned = self._assign(ticket, next(reversed(self.available)), now)  # the common case, short
+            assigned = self._assign(ticket, self._warmest(), now)  # the common case, short
             return [assigned] if not self.worn else self._settle(now, [assigned])
         self.waiting[ticket] = None
         if not self.available and self.live >= self.limits.max_size and not self.failures and not self.worn:
@@ -127,7 +130,8 @@ class Scheduler(Succession):
         record = self.move(worker, self.starting, self.available)
         record.slots = slots
         record.seen = record.idle_since = now
-        self.begin(record, memory, now)
+        self.begin(worker, record, memory, now)
+        self._look_again(worker, now)
         self.failures = 0
         self._retry_at = None
         return self._settle(now, self.take_over(worker), proven=worker)
@@ -143,9 +147,10 @@ class Scheduler(Succession):
         """A worker has answered a ping. It may have been lost meanwhile."""
         if worker not in self.checking:
             return []
-        self.move(worker, self.checking, self.available).seen = now
-        # A ping warms nobody: the cold end stays the one that is retired.
-        self.available = OrderedDict(sorted(self.available.items(), key=lambda item: item[1].idle_since))
+        record = self.move(worker, self.checking, self.available)
+        record.seen = now
+        self.available.move_to_end(worker, last=False)  # a ping warms nobody
+        self._rested.put(worker, -record.idle_since)
         return self._settle(now, [], proven=worker)
 
     def retire(self, worker: WorkerId, now: float) -> list[Action]:
@@ -186,6 +191,8 @@ class Scheduler(Succession):
     def resize(self, limits: Limits, now: float) -> list[Action]:
         """From now on there are other limits. Those that are too many go."""
         self.limits = limits
+        for worker in self.available:  # with a lower min_size some may be idle for too long already
+            self.quiet.put(worker, now)
         return self._settle(now, self.dismiss())
 
     # --- time and end ------------------------------------------------------------------------------------------------
@@ -196,14 +203,16 @@ class Scheduler(Succession):
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
         actions += self.age(now)
-        for worker, record in list(self.available.items()):  # the coldest first
-            if record.tickets:
-                continue
-            limit = self.limits.idle_timeout
+        due = self.quiet.take(now)
+        unused = [worker for worker in due if worker in self.available and not self.available[worker].tickets]
+        for worker in sorted(unused, key=lambda worker: self.available[worker].idle_since):  # the coldest first
+            record, limit = self.available[worker], self.limits.idle_timeout
             if limit is not None and self.live > self.limits.min_size and record.idle_since + limit <= now:
                 actions += self.step_down(worker, "retired")
             elif self.limits.health_interval is not None and record.seen + self.limits.health_interval <= now:
                 actions.append(self._probe(worker))
+        for worker in due:
+            self._look_again(worker, now)
         return self._settle(now, actions)
 
     def close(self) -> None:
@@ -236,8 +245,28 @@ class Scheduler(Succession):
             actions.extend([self._spawn(now) for _ in range(self._spawns(now))])
         return actions
 
+    def _warmest(self) -> WorkerId:
+        """Return the available worker that was of use last, and make it the last of them.
+
+        Those that have answered a ping since stand first, in no order, and matter only once all others are in use.
+        """
+        worker = next(reversed(self.available))
+        while self.available[worker].seen > self.available[worker].idle_since:
+            first = self._rested.first()
+            if first is None:
+                break
+            record = self.available.get(first[1])
+            if record is not None and record.idle_since == -first[0]:
+                worker = first[1]
+                self.available.move_to_end(worker)
+                break
+            self._rested.drop(first[1])  # it was of use since, or is gone
+        return worker
+
     def _pick(self, ticket: Ticket, proven: WorkerId | None) -> WorkerId | None:
         """Return the warmest worker that can take *ticket*."""
+        if self.available:
+            self._warmest()
         for worker in reversed(self.available):
             in_use = bool(self.available[worker].tickets)
             if in_use and ticket.exclusive:
@@ -262,8 +291,8 @@ class Scheduler(Succession):
     def _checks(self) -> list[Action]:
         """Ping as many available workers as there are waiting tickets that nobody is on the way to serve."""
         missing = len(self.waiting) - len(self.checking)
-        unused = [worker for worker in reversed(self.available) if not self.available[worker].tickets]
-        return [self._probe(worker) for worker in unused[: max(0, missing)]]
+        unused = (worker for worker in reversed(self.available) if not self.available[worker].tickets)
+        return [self._probe(worker) for worker in list(itertools.islice(unused, max(0, missing)))]
 
     def _probe(self, worker: WorkerId) -> Probe:
         self.move(worker, self.available, self.checking)
@@ -290,11 +319,15 @@ class Scheduler(Succession):
     def _soon(self) -> int:
         return len(self.starting) + len(self.checking)
 
-    def _due(self, record: Record) -> float | None:
-        if record.tickets:
-            return None
+    def _look_again(self, worker: WorkerId, now: float) -> None:
+        """Set the alarm at which *worker* may have been idle or silent for too long."""
+        if worker in self.retiring:
+            return
+        record = self.available.get(worker)
+        idle_since, seen = (now, now) if record is None or record.tickets else (record.idle_since, record.seen)
         idle, health = self.limits.idle_timeout, self.limits.health_interval
-        return earliest(
-            record.idle_since + idle if idle is not None and self.live > self.limits.min_size else None,
-            record.seen + health if health is not None else None,
-        )
+        if idle is not None and idle_since + idle <= now:
+            idle_since = now  # it stays because of min_size
+        due = earliest(None if idle is None else idle_since + idle, None if health is None else seen + health)
+        if due is not None:
+            self.quiet.put(worker, due)

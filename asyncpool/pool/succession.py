@@ -8,11 +8,13 @@ Law 4: who was above max_memory when it began is not worn by it: its successor w
 
 from __future__ import annotations
 
-from collections.abc import Container
+import itertools
+from collections.abc import Collection
 
 from asyncpool.pool.actions import Action, Retire
-from asyncpool.pool.policy import Limits, earliest, worn_by_calls, worn_from
-from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear, WorkerId
+from asyncpool.pool.policy import Limits, worn_by_calls, worn_from
+from asyncpool.pool.ranking import WorkerId
+from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear
 
 
 class Succession(Roster):
@@ -29,13 +31,14 @@ class Succession(Roster):
 
     # --- who is worn -------------------------------------------------------------------------------------------------
 
-    def begin(self, record: Record, memory: int, now: float) -> None:
+    def begin(self, worker: WorkerId, record: Record, memory: int, now: float) -> None:
         """A worker has become ready, with so many bytes of memory: its life begins."""
         self._start_time = now - record.born
         record.born = now
         record.spared = self._too_large(memory)
         if self.limits.max_lifetime is not None:
             record.worn_at = now + worn_from(self.limits.max_lifetime, self._start_time, record.chance)
+            self.old.put(worker, record.worn_at)
 
     def use(self, worker: WorkerId, record: Record, now: float) -> bool:
         """A worker is handed a ticket; returns whether it may be handed no other."""
@@ -70,6 +73,7 @@ class Succession(Roster):
                 if record.wear == "restarted":
                     record.wear = None
                     self.worn.pop(worker, None)
+                    self.old.put(worker, record.worn_at)
 
     def spent(self, record: Record, now: float) -> Wear | None:
         """Return why a worker may be handed nothing more, or None."""
@@ -81,29 +85,18 @@ class Succession(Roster):
 
     # --- age ---------------------------------------------------------------------------------------------------------
 
-    def next_age(self) -> float | None:
-        """Return the time at which ``age`` has something to do, or None."""
-        lifetime = self.limits.max_lifetime
-        if lifetime is None:
-            return None
-        records = [record for place in self._places() for record in place.values()]
-        return earliest(*(record.worn_at if record.wear is None else record.born + lifetime for record in records))
-
     def age(self, now: float) -> list[Action]:
         """Wear those that are old, and let those go whose life is over."""
-        if self.limits.max_lifetime is None:
-            return []
-        for place in self._places():
-            for worker, record in place.items():
-                if record.worn_at <= now:
-                    self._wear(worker, record, "max_lifetime")
-        over = [
-            worker
-            for place in self._places()
-            for worker, record in place.items()
-            if now >= record.born + self.limits.max_lifetime
-        ]
-        return [action for worker in over for action in self.step_down(worker, "max_lifetime")]
+        actions: list[Action] = []
+        for worker in self.old.take(now):
+            record = next(place[worker] for place in self._places() if worker in place)
+            self._wear(worker, record, "max_lifetime")
+            end = record.born + (self.limits.max_lifetime or 0.0)
+            if end <= now:
+                actions += self.step_down(worker, "max_lifetime")
+            else:
+                self.old.put(worker, end)
+        return actions
 
     # --- who goes ----------------------------------------------------------------------------------------------------
 
@@ -173,8 +166,8 @@ class Succession(Roster):
     def _too_large(self, memory: int) -> bool:
         return self.limits.max_memory is not None and memory > self.limits.max_memory
 
-    def _first_to_go(self, preferred: Container[WorkerId]) -> WorkerId:
+    def _first_to_go(self, preferred: Collection[WorkerId]) -> WorkerId:
         """Return who is missed least: one of *preferred* if there are any, an idle one if there is, the coldest."""
         idle = (worker for worker, record in self.available.items() if not record.tickets)
-        order = [*idle, *self.checking, *self.busy, *self.available]
-        return next((worker for worker in order if worker in preferred), order[0])
+        order = itertools.chain(idle, self.checking, self.busy, self.available)
+        return next(worker for worker in order if not preferred or worker in preferred)

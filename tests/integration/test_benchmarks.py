@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,18 +14,36 @@ from tests.support.scripts import ROOT
 pytestmark = pytest.mark.timeout(120)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> str:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--rounds", "1", *arguments]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str, code: int = 0, first: Path = ROOT) -> str:
+    """Run a benchmark to its end, with modules found in *first* before all others; returns what it showed."""
+    monkeypatch.setenv("PYTHONPATH", f"{first}:{ROOT}")
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == code, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def texts(chart: Path) -> list[str | None]:
+    """Return what is written in a chart."""
+    root = ElementTree.parse(chart).getroot()
+    assert root.tag == f"{SVG}svg"
+    return [element.text for element in root.iter(f"{SVG}text")]
+
+
+def broken(folder: Path, script: str, mistake: str) -> Path:
+    """Return a folder that makes Python run *mistake* before *script*, and only before that."""
+    lines = f"import sys\nif any({script!r} in each for each in sys.orig_argv):\n{textwrap.indent(mistake, '    ')}"
+    (folder / "sitecustomize.py").write_text(lines)
+    return folder
 
 
 def test_cold_vs_pooled_writes_well_formed_json_and_svg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every case stands in the table, in the JSON with all figures, and in the chart with its title."""
     results, chart = tmp_path / "deeper" / "results.json", tmp_path / "deeper" / "chart.svg"
-    shown = run(monkeypatch, "cold_vs_pooled.py", "--json", str(results), "--svg", str(chart))
+    shown = run(monkeypatch, "cold_vs_pooled.py", "--rounds", "1", "--json", str(results), "--svg", str(chart))
     written = json.loads(results.read_text())
     assert written["machine"].keys() == {"cpu", "cores", "python", "kernel", "loop", "asyncpool", "date"}
     assert [(case["command"], case["at_a_time"]) for case in written["cases"]] == [
@@ -39,10 +58,8 @@ def test_cold_vs_pooled_writes_well_formed_json_and_svg(tmp_path: Path, monkeypa
         for process in ("cold", "pooled"):
             assert 0 < case[process]["p50"] <= case[process]["p99"]
             assert case[process]["requests"] >= case["at_a_time"]
-    root = ElementTree.parse(chart).getroot()
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts.count("trivial command") == texts.count("numpy command") == 2
+    written_on_it = texts(chart)
+    assert written_on_it.count("trivial command") == written_on_it.count("numpy command") == 2
     assert "pooled" in shown
 
 
@@ -50,7 +67,7 @@ def test_cold_vs_pooled_writes_well_formed_json_and_svg(tmp_path: Path, monkeypa
 def test_call_overhead_writes_well_formed_json(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every contender has its figures, on either loop."""
     results = tmp_path / "results.json"
-    run(monkeypatch, "call_overhead.py", "--loop", loop, "--json", str(results))
+    run(monkeypatch, "call_overhead.py", "--rounds", "1", "--loop", loop, "--json", str(results))
     (measured,) = json.loads(results.read_text())["loops"]
     assert measured["machine"]["loop"] == loop
     assert [each["name"] for each in measured["contenders"]] == [
@@ -61,3 +78,121 @@ def test_call_overhead_writes_well_formed_json(loop: str, tmp_path: Path, monkey
         "anyio.to_process",
     ]
     assert all(each["one"]["p50"] > 0 and each["hundred"]["per_second"] > 0 for each in measured["contenders"])
+
+
+# --- simulate --------------------------------------------------------------------------------------------------------
+
+
+def test_simulate_writes_well_formed_json_and_svg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both scenarios ran in each pool with all their calls, and calls waited as theory says."""
+    results, chart = tmp_path / "results.json", tmp_path / "chart.svg"
+    shown = run(monkeypatch, "simulate.py", "--calls", "2000", "--json", str(results), "--svg", str(chart))
+    written = json.loads(results.read_text())
+    assert written["wrong"] == []
+    assert [(each["scenario"], each["workers"]) for each in written["runs"]] == [
+        ("calm", 10),
+        ("calm", 100),
+        ("trouble", 10),
+        ("trouble", 100),
+    ]
+    for each in written["runs"]:
+        assert sum(each["outcomes"].values()) == 2000
+        assert each["per_call"] > 0
+    assert len(written["waiting"]) == 15
+    alone = next(each for each in written["waiting"] if (each["workers"], each["utilisation"]) == (1, 0.5))
+    assert alone["theory"] == pytest.approx(1.0)
+    assert alone["mean"] == pytest.approx(1.0, abs=0.3)
+    assert {"1 worker", "2 workers", "4 workers", "16 workers", "100 workers"} <= set(texts(chart))
+    assert "Cost by workers" in shown
+
+
+def test_simulate_ends_with_1_when_calls_wait_longer_than_theory_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No law is broken by a scheduler that leaves a worker unused; the table of waits finds it."""
+    mistake = """
+from asyncpool.pool.scheduler import Scheduler
+init = Scheduler.__init__
+def lazy(self, limits, *more):
+    init(self, type(limits)(max(1, limits.min_size - 1), max(1, limits.max_size - 1)), *more)
+Scheduler.__init__ = lazy
+"""
+    first = broken(tmp_path, "simulate.py", mistake)
+    shown = run(monkeypatch, "simulate.py", "--calls", "500", "--json", str(tmp_path / "x.json"), code=1, first=first)
+    assert "WRONG: 2 workers, 50% busy: calls wait" in shown
+
+
+def test_simulate_ends_with_1_when_a_law_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler whose newest call goes first is named with its law."""
+    mistake = """
+from asyncpool.pool.scheduler import Scheduler
+submit = Scheduler.submit
+def overtake(self, ticket, now):
+    actions = submit(self, ticket, now)
+    if ticket in self.waiting:
+        self.waiting.move_to_end(ticket, last=False)
+    return actions
+Scheduler.submit = overtake
+"""
+    results = tmp_path / "results.json"
+    first = broken(tmp_path, "simulate.py", mistake)
+    shown = run(monkeypatch, "simulate.py", "--calls", "500", "--json", str(results), code=1, first=first)
+    assert "WRONG: calm, 10 workers: law 3: call" in shown
+    assert any("law 3" in line for line in json.loads(results.read_text())["wrong"])
+
+
+# --- soak ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_soak_writes_well_formed_json_and_svg(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short soak finds nothing wrong, and everything that shall go wrong in it did."""
+    results, chart = tmp_path / "results.json", tmp_path / "chart.svg"
+    arguments = ("--calls", "300", "--loop", loop, "--json", str(results), "--svg", str(chart))
+    shown = run(monkeypatch, "soak.py", *arguments)
+    (measured,) = json.loads(results.read_text())["loops"]
+    assert (measured["loop"], measured["wrong"]) == (loop, [])
+    assert sum(measured["outcomes"].values()) == measured["calls"] >= 300
+    assert {"ok", "failed", "cancelled", "timed_out", "crashed"} <= measured["outcomes"].keys()
+    assert {"crashed", "timed_out", "closed"} <= measured["exited"].keys()
+    assert sum(measured["exited"].values()) == measured["spawned"]
+    assert measured["samples"][0].keys() >= {"done", "per_second", "rss", "descriptors", "threads", "processes"}
+    assert {"calls/s", "descriptors", "worker processes", loop} <= set(texts(chart))
+    assert "Workers by cause of exit" in shown
+
+
+MISCOUNT = """
+from asyncpool.pool.stats import Counters
+count = Counters.count
+Counters.count = lambda self, outcome: count(self, "ok" if outcome == "failed" else outcome)
+"""
+LEAK = """
+import os
+from asyncpool.pool.pool import Pool
+start = Pool.start
+async def leaky(self):
+    os.dup(0)
+    await start(self)
+Pool.start = leaky
+"""
+CHATTER = "print('a stray line', file=sys.stderr)"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "seen"),
+    [
+        (MISCOUNT, "outcome failed: 0 instead of"),
+        (LEAK, "descriptors after the end"),
+        (CHATTER, "on stderr stood: a stray line"),
+    ],
+    ids=["miscount", "leak", "chatter"],
+)
+def test_soak_ends_with_1_when_anything_is_off(
+    mistake: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers that do not add up, a descriptor that is left and a line on stderr are each told in words."""
+    first = broken(tmp_path, "soak_load.py", mistake)
+    arguments = ("--calls", "100", "--loop", "asyncio", "--json", str(tmp_path / "results.json"))
+    shown = run(monkeypatch, "soak.py", *arguments, code=1, first=first)
+    assert "WRONG: asyncio: " in shown
+    assert seen in " ".join(shown.split())

@@ -89,11 +89,12 @@ def test_a_ping_does_not_warm_a_worker():
     assert [Assign(used, next_one)] == scheduler.submit(next_one, 31.0)
 
 
-def test_a_pool_with_little_to_do_shrinks():
-    """One call every ten seconds needs one worker: the others are idle for long and are retired, pings or not."""
+@pytest.mark.parametrize("pause", [10.0, 50.0])
+def test_a_pool_with_little_to_do_shrinks(pause: float):
+    """One call now and then needs one worker: the others are idle for long and are retired, pings or not."""
     scheduler = make(3, min_size=1, max_size=3, idle_timeout=120.0, health_interval=30.0)
     for step in range(100):
-        now = 10.0 * step
+        now = pause * step
         for action in scheduler.tick(now):
             if isinstance(action, Probe):
                 scheduler.checked(action.worker, now)
@@ -101,6 +102,24 @@ def test_a_pool_with_little_to_do_shrinks():
         scheduler.submit(ticket, now)
         scheduler.finished(ticket, now)
     assert scheduler.live == 1
+
+
+def test_workers_that_are_too_many_after_a_resize_are_retired_when_idle_for_long():
+    """Those that min_size had kept go at the next tick, which is due at once."""
+    scheduler = make(3, min_size=3, max_size=3, idle_timeout=60.0, health_interval=None)
+    assert scheduler.tick(100.0) == []
+    assert scheduler.resize(Limits(1, 3, idle_timeout=60.0, health_interval=None), 130.0) == []
+    assert scheduler.deadline() <= 130.0
+    assert [Retire, Retire] == [type(action) for action in scheduler.tick(130.0)]
+
+
+def test_a_worker_is_handed_max_calls_and_no_more():
+    """Where no successor becomes ready it serves all of them; it is asked to end with the last reply."""
+    scheduler = make(1, max_size=1, max_calls=20)
+    for number, ticket in enumerate(tickets(19), 2):  # the first call was made when it was made
+        assert Assign(1, ticket) in scheduler.submit(ticket, 1.0)
+        actions = scheduler.finished(ticket, 1.0)
+        assert (Retire(1, "max_calls") in actions) == (number == 20)
 
 
 def test_a_lease_waits_for_a_whole_worker():
@@ -181,14 +200,14 @@ def test_idle_workers_above_min_size_are_retired():
     assert scheduler.deadline() == 60.0
     assert scheduler.tick(59.9) == []
     assert [Retire, Retire] == [type(action) for action in scheduler.tick(60.0)]
-    assert None is scheduler.deadline()
+    assert scheduler.tick(scheduler.deadline()) == []
 
 
 def test_a_busy_worker_is_neither_retired_nor_pinged():
     """However long its call takes."""
     scheduler = make(1, min_size=0, idle_timeout=10.0, health_interval=5.0)
     scheduler.submit(Ticket("long"), 1.0)
-    assert None is scheduler.deadline()
+    assert scheduler.tick(scheduler.deadline()) == []
     assert scheduler.tick(1000.0) == []
 
 
@@ -199,6 +218,7 @@ def test_a_silent_worker_is_pinged():
     assert [Probe(1)] == scheduler.tick(30.0)
     assert scheduler.tick(31.0) == []
     assert scheduler.checked(1, 32.0) == []
+    assert scheduler.tick(scheduler.deadline()) == []
     assert scheduler.deadline() == 62.0
 
 
