@@ -229,9 +229,9 @@ class Context(CallContext):
     """A running call as its command sees it."""
 
     def __init__(self, running: Running, session: Session) -> None:
-        self.id = running.id
-        self.meta = running.meta
-        self.slot = session.slot
+        self.id: int = running.id
+        self.meta: dict[str, str] = running.meta
+        self.slot: int = session.slot
         self._running = running
         self._session = session
 
