@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # mypy and pyright take the name for true; importing typing would cost every worker 7 ms
 if TYPE_CHECKING:
-    from asyncpool.commands import command
+    from asyncpool.commands import CallContext, Cancelled, call_context, command, emit
     from asyncpool.errors import (
         AcquireTimeout,
         ArgumentError,
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from asyncpool.pool.pool import Pool
     from asyncpool.pool.shutdown import graceful_shutdown
     from asyncpool.pool.stats import PoolStats, WorkerInfo
+    from asyncpool.pool.stream import Stream
 
 __all__ = [
     "AcquireTimeout",
     "ArgumentError",
     "AsyncPoolError",
+    "CallContext",
+    "Cancelled",
     "CommandError",
     "CommandTimeout",
     "Event",
@@ -44,22 +47,30 @@ __all__ = [
     "PoolStats",
     "ProtocolError",
     "ResultError",
+    "Stream",
     "UnknownCommand",
     "WorkerCrashed",
     "WorkerError",
     "WorkerInfo",
     "WorkerStartError",
+    "call_context",
     "command",
+    "emit",
     "graceful_shutdown",
 ]
 
 if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name would else be right
     _HOMES = {
+        "CallContext": "commands",
+        "Cancelled": "commands",
+        "call_context": "commands",
         "command": "commands",
+        "emit": "commands",
         "Event": "pool.events",
         "Lease": "pool.lease",
         "Pool": "pool.pool",
         "PoolStats": "pool.stats",
+        "Stream": "pool.stream",
         "WorkerInfo": "pool.stats",
         "graceful_shutdown": "pool.shutdown",
     }

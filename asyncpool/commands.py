@@ -1,13 +1,14 @@
-"""What a worker's module imports: the ``@command`` mark. It costs nothing: no import of typing, no registry."""
+"""What a worker's module imports: ``command``, ``emit``, ``call_context``. It costs nothing: no import, no registry."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # mypy and pyright take the name for true; importing typing costs a worker 7 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar, overload
+    from typing import Any, Literal, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[..., Any])
+    OnCancel = Literal["stop", "finish"]
 else:
 
     def overload(stub):
@@ -20,12 +21,24 @@ MARK = "__asyncpool_command__"
 class Defaults:
     """What a ``@command`` says about itself; it travels to the parent when the worker is ready."""
 
-    __slots__ = ("name", "retries", "timeout", "typed")
+    __slots__ = ("cancel_grace", "cooperative", "name", "on_cancel", "retries", "timeout", "typed")
 
-    def __init__(self, name: str, timeout: float | None, retries: int, typed: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        timeout: float | None,
+        retries: int,
+        cooperative: bool,
+        cancel_grace: float | None,
+        on_cancel: str | None,
+        typed: bool,
+    ) -> None:
         self.name: str = name
         self.timeout: float | None = timeout
         self.retries: int = retries
+        self.cooperative: bool = cooperative
+        self.cancel_grace: float | None = cancel_grace
+        self.on_cancel: str | None = on_cancel
         self.typed: bool = typed
 
 
@@ -33,7 +46,14 @@ class Defaults:
 def command(function: F, /) -> F: ...
 @overload
 def command(
-    *, name: str | None = None, timeout: float | None = None, retries: int = 0, typed: bool = True
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    cooperative: bool = False,
+    cancel_grace: float | None = None,
+    on_cancel: OnCancel | None = None,
+    typed: bool = True,
 ) -> Callable[[F], F]: ...
 def command(
     function: Callable[..., Any] | None = None,
@@ -42,12 +62,16 @@ def command(
     name: str | None = None,
     timeout: float | None = None,
     retries: int = 0,
+    cooperative: bool = False,
+    cancel_grace: float | None = None,
+    on_cancel: OnCancel | None = None,
     typed: bool = True,
 ) -> Any:
     """Mark a function as a command and return the function itself.
 
     A worker offers the marked functions that its modules define, each under its name. Arguments are decoded by the
-    function's annotations before it is called.
+    function's annotations before it is called. An ``async def`` runs on the worker's own event loop; a generator
+    sends what it yields as updates, and its return value is the result.
 
     Args:
         function: A module-level function.
@@ -56,11 +80,16 @@ def command(
             None: the pool's own limit.
         retries: Times that a call is run again after its worker crashed, unless the caller says otherwise; only for
             a command that may safely be run more than once.
+        cooperative: It calls ``emit()`` or ``call_context().cancelled()`` often enough to hear that it shall stop:
+            its worker is not killed at once. Async and generator commands always are.
+        cancel_grace: Seconds that it then gets before its worker is killed. None: the pool's own.
+        on_cancel: "finish" lets it run to its end when its caller is cancelled: the caller leaves at once. "stop":
+            stops it. None: what the caller says, else "stop".
         typed: False hands the arguments over as plain MessagePack values, whatever the annotations say.
 
     Raises:
-        TypeError: What is marked is not a plain function, *name* is not a string, or *retries* not an integer.
-        ValueError: *timeout* is not above 0, *retries* is below 0, or *name* is empty.
+        TypeError: What is marked is not a function, or an argument is of the wrong type.
+        ValueError: An argument is out of its range.
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name= takes a string, not {name!r}")
@@ -68,17 +97,19 @@ def command(
         raise ValueError("name= must not be empty")
     if timeout is not None and not 0 < timeout < float("inf"):
         raise ValueError(f"timeout= takes seconds above 0, or None for the pool's own limit, not {timeout!r}")
+    if cancel_grace is not None and not 0 < cancel_grace < float("inf"):
+        raise ValueError(f"cancel_grace= takes seconds above 0, or None for the pool's own, not {cancel_grace!r}")
+    if on_cancel not in (None, "stop", "finish"):
+        raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
     _check_retries(retries)
 
     def mark(function: Any) -> Any:
         _check(function)
-        setattr(function, MARK, Defaults(name or function.__name__, timeout, retries, typed))
+        defaults = Defaults(name or function.__name__, timeout, retries, cooperative, cancel_grace, on_cancel, typed)
+        setattr(function, MARK, defaults)
         return function
 
     return mark if function is None else mark(function)
-
-
-_COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200  # co_flags, as inspect names them
 
 
 def _check_retries(retries: Any) -> None:
@@ -91,6 +122,69 @@ def _check_retries(retries: Any) -> None:
 def _check(function: Any) -> None:
     if isinstance(function, (staticmethod, classmethod, type)) or not callable(function):
         raise TypeError(f"@command marks plain functions, not {function!r}")
-    code = getattr(function, "__code__", None)
-    if code is not None and code.co_flags & (_COROUTINE | _GENERATOR | _ASYNC_GENERATOR):
-        raise TypeError(f"{function.__qualname__} is async or a generator: this version takes plain functions only")
+
+
+# --- below a running command -----------------------------------------------------------------------------------------
+
+
+class Cancelled(BaseException):
+    """Raised by ``emit`` below a cooperative command that shall stop: let it pass, as you would KeyboardInterrupt."""
+
+
+class CallContext:
+    """What a running command may know of its call; outside a worker, of none.
+
+    Attributes:
+        id: Number of the call; 0 outside a worker.
+        meta: What the caller passed as ``options(meta=...)``.
+        slot: Number of the worker's place in its pool: 0, 1, ...
+    """
+
+    def __init__(self) -> None:
+        self.id: int = 0
+        self.meta: dict[str, str] = {}
+        self.slot: int = 0
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds that are left of its timeout; None: it has none."""
+        return None
+
+    def cancelled(self) -> bool:
+        """Say whether the command shall stop, because its caller is gone or its time is over."""
+        return False
+
+
+class Runtime:
+    """What stands behind ``emit`` and ``call_context``: nothing here; a worker puts its own in place."""
+
+    def emit(self, update: Any) -> None:
+        """Send an update to the caller."""
+
+    def context(self) -> CallContext:
+        """Return what is known of the running call."""
+        return CallContext()
+
+
+runtime: Runtime = Runtime()
+
+
+def emit(update: Any) -> None:
+    """Send an update to the caller of the running command, from anywhere below it, its threads included.
+
+    Waits while the caller has enough updates that it has not taken yet. Does nothing when nobody listens (a plain
+    ``run``), or outside a worker. An async command rather yields: while ``emit`` waits, so does the whole event loop.
+
+    Args:
+        update: Anything that could be a result.
+
+    Raises:
+        TypeError, ValueError: *update* cannot travel.
+        asyncpool.Cancelled: The command shall stop.
+    """
+    runtime.emit(update)
+
+
+def call_context() -> CallContext:
+    """Return what is known of the running call: its ``id``, ``deadline``, ``meta``, ``slot`` and ``cancelled()``."""
+    return runtime.context()

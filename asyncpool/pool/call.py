@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Cause
-from asyncpool.protocol.messages import Failure, Result
+from asyncpool.protocol.edge import Kind
+from asyncpool.protocol.messages import Failure, Result, Update
 
 Reply = Result | Failure
 
@@ -19,6 +20,12 @@ class Carrier(Protocol):
 
     def kill(self, cause: Cause, reason: str) -> None:
         """Stop it, now."""
+
+    def credit(self, call: Call, count: int) -> None:
+        """Let a call of it send more updates."""
+
+    def stop_call(self, call: Call, cause: Cause, reason: str) -> None:
+        """Stop one call of it."""
 
 
 class Turns(Protocol):
@@ -32,6 +39,18 @@ class Turns(Protocol):
         """Return the call whose turn it is when the one before it is answered."""
 
 
+class Listener(Protocol):
+    """Who takes the updates of a call."""
+
+    delivered: bool
+
+    def feed(self, update: Update) -> None:
+        """Take one."""
+
+    def end(self) -> None:
+        """No more will come."""
+
+
 class Inherit:
     """The type of what stands for "not given": the next one in command, pool decides."""
 
@@ -42,6 +61,7 @@ class Inherit:
 INHERIT: Final = Inherit()
 Timeout = float | None | Inherit
 Retries = int | Inherit
+OnCancel = Literal["stop", "finish"]
 MOST_MOVES = 2  # times that a call which provably never started goes to another worker
 
 
@@ -57,8 +77,13 @@ class Call:
         told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
         retries: Times that it may be run again after a crash.
+        kind: What calling its function brings, as the caller knows it.
+        on_cancel: What the caller says to do with the command when it is cancelled.
+        updates: Who takes the updates of the command, if anybody.
         submitted: Loop time of its submission.
         lease: The lease that it is made on, if any.
+        grace: Seconds that its command gets to stop when it is asked to; None: it cannot be asked.
+        asked_to_stop: It was.
         dispatched: Loop time at which the worker that has it now got it.
         worker: The worker that has it now.
         pid: Process id of the worker that answered.
@@ -80,6 +105,9 @@ class Call:
     timeout: Timeout
     retries: Retries
     submitted: float
+    kind: Kind = "plain"
+    on_cancel: OnCancel | None = None
+    updates: Listener | None = None
     lease: Turns | None = None
     dispatched: float = 0.0
     worker: Carrier | None = None
@@ -91,6 +119,8 @@ class Call:
     deadline: Deadline | None = None
     verdict: Exception | None = None
     abandoned: bool = False
+    grace: float | None = None
+    asked_to_stop: bool = False
     exclusive: bool = False
 
     @property
@@ -109,6 +139,8 @@ class Call:
         """Give the call its one outcome. A caller that is gone gets no error: nobody would look at it."""
         self.worker = None
         self.cancel_deadline()
+        if self.updates is not None:
+            self.updates.end()
         if self.future.done():
             return
         if error is not None and not self.abandoned:

@@ -8,37 +8,79 @@ Law 3: a cancelled caller leaves when its command runs no more: withdrawn, or it
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import anyio
 
 from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
-from asyncpool.pool.call import INHERIT, Call, Reply, Retries, Timeout
+from asyncpool.pool.call import INHERIT, Call, Listener, OnCancel, Reply, Retries, Timeout
 from asyncpool.pool.config import Config
 from asyncpool.pool.deadline import Deadline
-from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket
+from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket, Ways
 from asyncpool.pool.reference import Reference, reference, unroll
 from asyncpool.pool.stats import Counters, Outcome
+from asyncpool.pool.stream import WINDOW, Stream
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol import edge, failure, messages, payload
 from asyncpool.protocol.messages import Failure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What calls ask for beyond their arguments; see ``Pool.options``."""
 
-    timeout: Timeout
-    acquire_timeout: float | None
-    retries: Retries
-    returns: payload.Decodes | None
+    timeout: Timeout = INHERIT
+    acquire_timeout: float | None = None
+    retries: Retries = INHERIT
+    on_cancel: OnCancel | None = None
+    returns: payload.Decodes | None = None
+    on_update: Callable[[Any], Any] | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
 
 
-AS_DECLARED = Options(INHERIT, None, INHERIT, None)  # whatever the command and the pool say
+AS_DECLARED = Options()  # whatever the command and the pool say
+
+
+class Target(NamedTuple):
+    """What is known of a command before it is called."""
+
+    reference: Reference
+    kind: edge.Kind
+    result: payload.Decodes
+    updates: payload.Decodes
+
+
+class Begun:
+    """A call that was submitted, and what decodes its answers."""
+
+    __slots__ = ("_caller", "_supervisor", "call", "result", "updates")
+
+    def __init__(
+        self, caller: Caller, supervisor: Supervisor, call: Call, result: payload.Decodes, updates: payload.Decodes
+    ) -> None:
+        self._caller = caller
+        self._supervisor = supervisor
+        self.call: Call = call
+        self.result: payload.Decodes = result
+        self.updates: payload.Decodes = updates
+
+    async def outcome(self) -> Any:
+        """Wait for its result."""
+        try:
+            reply = await self.call.future
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        return _open(reply, self.call, self.result)
+
+    async def stop(self) -> None:
+        """Stop its command, and return when it runs no more."""
+        await self._caller.abandon(self._supervisor, self.call)
 
 
 class Caller:
@@ -55,7 +97,7 @@ class Caller:
         self._counters = counters
         self._running = running
         self._ids = itertools.count(1)
-        self._targets: dict[Any, tuple[Reference, payload.Decodes]] = {}
+        self._targets: dict[Any, Target] = {}
         self._leases: dict[Lease, Supervisor] = {}  # those that are held
 
     # --- calls -------------------------------------------------------------------------------------------------------
@@ -69,29 +111,67 @@ class Caller:
         lease: Lease | None = None,
     ) -> Any:
         """Run a command on whichever worker is free first, or on that of *lease*."""
+        if options.on_update is not None:
+            return await self._run_and_tell(command, args, kwargs, options, lease, options.on_update)
+        return await self.begin(command, args, kwargs, options, lease).outcome()
+
+    async def _run_and_tell(
+        self,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        lease: Lease | None,
+        tell: Callable[[Any], Any],
+    ) -> Any:
+        async with self.stream(command, args, kwargs, options, lease) as updates:
+            async for update in updates:
+                told = tell(update)
+                if inspect.isawaitable(told):
+                    await told
+            return updates.result
+
+    def stream(
+        self,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        lease: Lease | None = None,
+    ) -> Stream[Any, Any]:
+        """Return the updates of a command; it is submitted when they are entered."""
+        return Stream(lambda listener: self.begin(command, args, kwargs, options, lease, listener))
+
+    def begin(
+        self,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        lease: Lease | None = None,
+        updates: Listener | None = None,
+    ) -> Begun:
+        """Submit a call."""
         supervisor = self._running()
         if lease is not None:
             lease.check()
-        call, decoder = self._make(supervisor, command, args, kwargs, options, lease)
+        call, target = self._make(supervisor, command, args, kwargs, options, 0 if updates is None else WINDOW)
+        call.lease, call.updates = lease, updates
+        begun = Begun(self, supervisor, call, options.returns or target.result, target.updates)
         self._counters.submitted += 1
         if lease is not None:
             supervisor.ledger.open.add(call)
             if lease.submit(call):
                 supervisor.dispatch(lease.worker, call, call.submitted)
-        else:
-            if supervisor.scheduler.full:
-                self._counters.count("rejected")
-                raise self._full(supervisor)
-            supervisor.ledger.open.add(call)
-            supervisor.submit(call, call.submitted)
-            if call.worker is None:
-                self._wait_in_queue(supervisor, call, options.acquire_timeout)
-        try:
-            reply = await call.future
-        except asyncio.CancelledError:
-            await self._abandon(supervisor, call)
-            raise
-        return _open(reply, call, options.returns or decoder)
+            return begun
+        if supervisor.scheduler.full:
+            self._counters.count("rejected")
+            raise self._full(supervisor)
+        supervisor.ledger.open.add(call)
+        supervisor.submit(call, call.submitted)
+        if call.worker is None:
+            self._wait_in_queue(supervisor, call, options.acquire_timeout)
+        return begun
 
     def _make(
         self,
@@ -100,18 +180,18 @@ class Caller:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: Options,
-        lease: Lease | None,
-    ) -> tuple[Call, payload.Decodes]:
-        """Encode a call; returns it with the decoder for its result."""
+        credit: int = 0,
+    ) -> tuple[Call, Target]:
+        """Encode a call; returns it with what is known of its command."""
         try:
-            target, decoder = self._targets[command]
+            target = self._targets[command]
         except (KeyError, TypeError):  # not seen yet, or cannot be hashed
             command, args, kwargs = unroll(command, args, kwargs)
-            target, decoder = self._learn(command)
+            target = self._learn(command)
         number, loop = next(self._ids), supervisor.loop
-        told = supervisor.ledger.time_limit(target, options.timeout)
+        told = supervisor.ledger.time_limit(target.reference, options.timeout)
         try:
-            body = payload.encode(messages.call(number, target, args, kwargs, told))
+            body = payload.encode(messages.call(number, target.reference, args, kwargs, told, credit, options.meta))
         except Exception as error:  # encoding runs the user's own properties
             raise _blame(args, kwargs, error) from None
         if len(body) > self._config.max_message:
@@ -119,27 +199,41 @@ class Caller:
                 f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
                 "raise it, or pass the name of a file"
             )
-        future, now = loop.create_future(), loop.time()
-        return Call(number, future, target, body, told, options.timeout, options.retries, now, lease), decoder
+        call = Call(
+            number,
+            loop.create_future(),
+            target.reference,
+            body,
+            told,
+            options.timeout,
+            options.retries,
+            loop.time(),
+            target.kind,
+            options.on_cancel,
+        )
+        if self._config.concurrency > 1:
+            call.exclusive = supervisor.ledger.excludes(call)
+        return call, target
 
-    def _learn(self, command: Any) -> tuple[Reference, payload.Decodes]:
+    def _learn(self, command: Any) -> Target:
         if isinstance(command, str):
-            return str.__str__(command), payload.UNTYPED
-        learnt = reference(command), edge.result_decoder(command)
+            return Target(str.__str__(command), "plain", payload.UNTYPED, payload.UNTYPED)
+        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command))
         self._targets[command] = learnt
         return learnt
 
-    async def _abandon(self, supervisor: Supervisor, call: Call) -> None:
-        """Its caller is cancelled: stop the command, and return when it runs no more."""
+    async def abandon(self, supervisor: Supervisor, call: Call) -> None:
+        """Its caller is gone: stop the command, and return when it runs no more."""
         call.abandoned = True
-        withdraw = supervisor.scheduler.withdraw if call.lease is None else call.lease.withdraw
+        withdraw = supervisor.withdraw if call.lease is None else call.lease.withdraw
         if withdraw(call):
             supervisor.ledger.drop(call)
-        elif call in supervisor.ledger.open:
+        elif call in supervisor.ledger.open and not supervisor.ledger.lets_finish(call):
             call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
             if call.worker is not None:
-                call.worker.kill("cancelled", f"was stopped because the caller of {call.title} was cancelled")
-            with anyio.move_on_after(self._config.cancel_grace + 1, shield=True):
+                reason = f"was stopped because the caller of {call.title} was cancelled"
+                call.worker.stop_call(call, "cancelled", reason)
+            with anyio.move_on_after((call.grace or self._config.cancel_grace) + 1, shield=True):
                 await asyncio.wait([call.future])
 
     # --- leases ------------------------------------------------------------------------------------------------------
@@ -156,10 +250,10 @@ class Caller:
         try:
             worker = await ticket.future
         except asyncio.CancelledError:
-            if not supervisor.scheduler.withdraw(ticket):
+            if not supervisor.withdraw(ticket):
                 supervisor.finish(ticket, 0)  # it was granted in the very moment of the cancellation
             raise
-        lease = Lease(self._run_on, ticket, worker)
+        lease = Lease(Ways(self._run_on, self._stream_on), ticket, worker)
         if not worker.takes_calls:  # it ended between the grant and this task's turn
             lease.lose()
         self._leases[lease] = supervisor
@@ -180,6 +274,9 @@ class Caller:
         self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]:
         return self.run(command, args, kwargs, AS_DECLARED, lease)
+
+    def _stream_on(self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
+        return self.stream(command, args, kwargs, AS_DECLARED, lease)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +303,7 @@ class Caller:
             ticket.deadline = Deadline(supervisor.loop, timeout, expire)
 
     def _give_up(self, supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:
-        if not supervisor.scheduler.withdraw(ticket):
+        if not supervisor.withdraw(ticket):
             return
         if isinstance(ticket, Call):
             outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from asyncpool.pool.stream import Stream
 
 D = TypeVar("D")  # the result of commands called by name
 P = ParamSpec("P")
 T = TypeVar("T")
+Y = TypeVar("Y")  # an update
 
 
 class Calls(Generic[D]):
@@ -16,13 +19,22 @@ class Calls(Generic[D]):
     @overload
     async def run(self, command: str, /, *args: Any, **kwargs: Any) -> D: ...
     @overload
+    async def run(self, command: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def run(self, command: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    async def run(self, command: Callable[P, Iterator[Any]], /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    @overload
+    async def run(self, command: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
     async def run(self, command: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def run(self, command: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run a command in a warm worker and return its result.
 
         The worker is freed by its own reply, not by the caller. Cancelling this call while it waits withdraws it: the
-        command never runs. Cancelling it while the command runs kills the worker, which is replaced; the call then
-        returns once the worker is gone, after ``cancel_grace`` + 1 seconds at most.
+        command never runs. Cancelling it while the command runs stops the command: one that is async, a generator or
+        cooperative is asked to and keeps its worker, if it stops within ``cancel_grace``; else the worker is killed
+        and replaced. The call then returns once the command runs no more, after ``cancel_grace`` + 1 seconds at most.
 
         Args:
             command: A ``@command`` of the pool's modules by its name, or any function that a worker can import.
@@ -46,6 +58,46 @@ class Calls(Generic[D]):
             PoolClosed: The pool is not started, closing, closed, or this is a forked child.
         """
         return await self._call(command, args, kwargs)
+
+    @overload
+    def stream(self, command: str, /, *args: Any, **kwargs: Any) -> Stream[Any, D]: ...
+    @overload
+    def stream(
+        self, command: Callable[P, Generator[Y, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[Y, T]: ...
+    @overload
+    def stream(
+        self, command: Callable[P, AsyncIterator[Y]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[Y, None]: ...
+    @overload
+    def stream(self, command: Callable[P, Iterator[Y]], /, *args: P.args, **kwargs: P.kwargs) -> Stream[Y, Any]: ...
+    @overload
+    def stream(
+        self, command: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[Any, T]: ...
+    @overload
+    def stream(self, command: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Stream[Any, T]: ...
+    def stream(self, command: Any, /, *args: Any, **kwargs: Any) -> Stream[Any, Any]:
+        """Run a command and take what it yields, or sends with ``asyncpool.emit``, while it runs.
+
+        ``async with pool.stream(groom, names) as updates:`` submits it; ``async for update in updates`` takes its
+        updates; ``updates.result`` is what it returned. A slow consumer makes the command wait: at most 16 updates,
+        or about 1 MiB of them, are under way, and the time that it waits for them does not count against its timeout.
+        Leaving the block before the end stops the command.
+
+        Args:
+            command: As for ``run``.
+            args: As for ``run``.
+            kwargs: As for ``run``.
+
+        Raises:
+            PayloadError, PoolFull, PoolClosed: When the block is entered, as ``run`` does.
+            All others: Where the updates end, as ``run`` does.
+        """
+        return self._stream(command, args, kwargs)
+
+    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
+        raise NotImplementedError
 
     def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         raise NotImplementedError

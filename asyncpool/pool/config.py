@@ -49,6 +49,7 @@ class Config:
     health_timeout: float
     max_message: int
     registered_only: bool
+    concurrency: int
     env: dict[str, str] | None
     cwd: str | os.PathLike[str] | None
     stderr: Mode
@@ -119,6 +120,7 @@ def configure(
         _seconds(name, rest[name], optional=True)
     for name in ("cancel_grace", "start_timeout", "health_timeout"):
         _seconds(name, rest[name])
+    count("concurrency", rest["concurrency"], 1)
     count("max_message", rest["max_message"], SMALLEST_MESSAGE)
     if rest["max_message"] >= 2**32:
         raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
@@ -147,6 +149,15 @@ def check_sizes(limits: Limits) -> None:
     """Check that the sizes fit together."""
     if limits.min_size > limits.max_size:
         raise ValueError(f"min_size={limits.min_size} is above max_size={limits.max_size}")
+
+
+def check_meta(value: Any) -> Mapping[str, str]:
+    """Check what travels with a call beside its arguments."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(part, str) for item in value.items() for part in item):
+        raise TypeError(f"meta= takes a mapping of strings to strings, not {value!r}")
+    return dict(value)
 
 
 def check_grace(value: Any) -> None:

@@ -23,7 +23,7 @@ class Deadline:
         heard: Gives the loop time at which bytes last came from the worker that is waited for.
     """
 
-    __slots__ = ("_act", "_fired", "_fired_at", "_handle", "_heard", "_loop")
+    __slots__ = ("_act", "_due", "_fired", "_fired_at", "_handle", "_heard", "_loop")
 
     def __init__(
         self,
@@ -37,11 +37,22 @@ class Deadline:
         self._heard = heard
         self._fired = 0
         self._fired_at = 0.0
-        self._handle = loop.call_at(loop.time() + delay, self._fire, loop.time() + delay)
+        self._due = loop.time() + delay
+        self._handle = loop.call_at(self._due, self._fire, self._due)
 
     def cancel(self) -> None:
         """Never act."""
         self._handle.cancel()
+
+    def pause(self) -> None:
+        """Let no time pass until ``go_on``."""
+        self._handle.cancel()
+        self._due -= self._loop.time()
+
+    def go_on(self) -> None:
+        """Go on after a pause."""
+        self._due += self._loop.time()
+        self._handle = self._loop.call_at(self._due, self._fire, self._due)
 
     def _fire(self, due: float) -> None:
         now = self._loop.time()

@@ -9,16 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncpool.errors import PoolError, WorkerCrashed
 from asyncpool.pool.call import Call
 from asyncpool.pool.calls import Calls
 from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.stream import Stream
 from asyncpool.pool.worker import Worker
 
 RELEASED = "this lease was released already: acquire() a new one"
-Run = Callable[["Lease", Any, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]]
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+
+class Ways(NamedTuple):
+    """How a lease makes its calls."""
+
+    run: Callable[[Lease, Any, Arguments, Keywords], Coroutine[Any, Any, Any]]
+    stream: Callable[[Lease, Any, Arguments, Keywords], Stream[Any, Any]]
 
 
 class LeaseTicket:
@@ -48,11 +57,11 @@ class LeaseTicket:
 class Lease(Calls[Any]):
     """One worker, held by ``async with pool.acquire() as worker``.
 
-    It has ``run`` as the pool does, with the pool's own timeout and the command's.
+    It has ``run`` and ``stream`` as the pool does, with the pool's own timeout and the command's.
     """
 
-    def __init__(self, run: Run, ticket: LeaseTicket, worker: Worker) -> None:
-        self._run = run
+    def __init__(self, ways: Ways, ticket: LeaseTicket, worker: Worker) -> None:
+        self._ways = ways
         self._ticket = ticket
         self._worker = worker
         self._handed_before = worker.handed
@@ -70,8 +79,11 @@ class Lease(Calls[Any]):
         state = "released" if self._released else "lost" if self._lost else "held"
         return f"<Lease of worker {self._worker.number} (pid {self._worker.pid}), {state}>"
 
-    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        return self._run(self, command, args, kwargs)
+    def _call(self, command: Any, args: Arguments, kwargs: Keywords) -> Coroutine[Any, Any, Any]:
+        return self._ways.run(self, command, args, kwargs)
+
+    def _stream(self, command: Any, args: Arguments, kwargs: Keywords) -> Stream[Any, Any]:
+        return self._ways.stream(self, command, args, kwargs)
 
     # --- what the pool does with it ----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from asyncpool.errors import AsyncPoolError, WorkerCrashed
+from asyncpool.errors import AsyncPoolError, PoolClosed, WorkerCrashed, WorkerError
 from asyncpool.pool.call import Call, Inherit, Reply, Retries, Timeout
 from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Counters, Outcome
@@ -22,12 +22,14 @@ class Ledger:
     Args:
         counters: Where to count.
         timeout: Seconds that a command may run when neither it nor its caller says anything.
+        grace: Seconds that one gets to stop when it says nothing.
     """
 
-    def __init__(self, counters: Counters, timeout: float | None) -> None:
+    def __init__(self, counters: Counters, timeout: float | None, grace: float) -> None:
         self.open: set[Call] = set()
         self._counters = counters
         self._timeout = timeout
+        self._grace = grace
         self._commands: dict[Reference, CommandInfo] = {}
         self._drained: asyncio.Future[None] | None = None
 
@@ -43,11 +45,30 @@ class Ledger:
         info = self._commands.get(command)
         return self._timeout if info is None or info.timeout is None else info.timeout
 
+    def excludes(self, call: Call) -> bool:
+        """Say whether a call takes a whole worker: a plain command, a generator, or who knows what."""
+        return self._info(call).kind not in ("async", "async generator")
+
+    def grace(self, call: Call) -> float | None:
+        """Return the seconds that a command gets to stop when it is asked to; None: it cannot be asked."""
+        info = self._info(call)
+        if info.kind == "plain" and not info.cooperative:
+            return None
+        return self._grace if info.cancel_grace is None else info.cancel_grace
+
+    def lets_finish(self, call: Call) -> bool:
+        """Say whether a command runs on when its caller is cancelled: as the caller says, else as it says itself."""
+        return (call.on_cancel or self._info(call).on_cancel) == "finish"
+
+    def _info(self, call: Call) -> CommandInfo:
+        known = self._commands.get(call.command)
+        return CommandInfo("", "", "", kind=call.kind) if known is None else known
+
     def may_run_again(self, call: Call, crash: WorkerCrashed) -> bool:
         """Say whether a call may be run again whose worker crashed; notes the crash."""
         call.crashes += 1
         call.may_have_run = call.may_have_run or crash.started
-        if call.lease is not None or call.abandoned:
+        if call.lease is not None or call.abandoned or (call.updates is not None and call.updates.delivered):
             return False
         return call.crashes <= self._retries(call.command, call.retries)
 
@@ -62,10 +83,18 @@ class Ledger:
     def answered(self, call: Call, reply: Reply, pid: int | None, now: float) -> None:
         """A worker has answered a call."""
         self._counters.run_time.add(now - call.dispatched)
+        if call.asked_to_stop and call.verdict is not None and not isinstance(reply, Result):
+            self.give_up(call, call.verdict)
+            return
         self.open.discard(call)
         call.pid = pid
         call.settle(reply)
         self._count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+
+    def give_up(self, call: Call, error: Exception) -> None:
+        """Give a call the error that ended it."""
+        outcome: Outcome = "crashed" if isinstance(error, WorkerError) else "timed_out"
+        self.fail(call, "closed" if isinstance(error, PoolClosed) else outcome, error)
 
     def fail(self, call: Call, outcome: Outcome, error: BaseException) -> None:
         """Give a call that no worker has its outcome."""

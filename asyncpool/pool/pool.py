@@ -15,14 +15,15 @@ import anyio
 import msgspec
 
 from asyncpool.errors import PoolClosed, PoolError
-from asyncpool.pool.call import INHERIT, Inherit
+from asyncpool.pool.call import INHERIT, Inherit, OnCancel
 from asyncpool.pool.caller import Acquisition, Caller, Options
 from asyncpool.pool.calls import Calls, D
-from asyncpool.pool.config import check_grace, check_sizes, configure, count, seconds_or_none
+from asyncpool.pool.config import check_grace, check_meta, check_sizes, configure, count, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
+from asyncpool.pool.stream import Stream
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol import payload
 
@@ -75,6 +76,8 @@ class Pool(Calls[Any]):
         max_memory: Bytes of resident memory; a worker that has more after a call is recycled. Looked at every 50 ms
             at most. One that has more from its start is not, which is logged once. None: no limit.
         check_on_acquire: Ping each idle worker before it is used.
+        concurrency: Async commands that one worker runs at a time. A plain command or a generator has its worker
+            for itself all the same.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
         env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
@@ -109,6 +112,7 @@ class Pool(Calls[Any]):
         max_calls: int | None = None,
         max_lifetime: float | None = None,
         max_memory: int | None = None,
+        concurrency: int = 1,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
         env: Mapping[str, str] | None = None,
@@ -136,6 +140,7 @@ class Pool(Calls[Any]):
             max_calls=max_calls,
             max_lifetime=max_lifetime,
             max_memory=max_memory,
+            concurrency=concurrency,
             max_message=max_message,
             registered_only=registered_only,
             env=env,
@@ -149,7 +154,7 @@ class Pool(Calls[Any]):
         self._supervisor: Supervisor | None = None
         self._counters = Counters()
         self._caller = Caller(self._config, self._counters, self._running)
-        self._defaults = Options(INHERIT, self._config.acquire_timeout, INHERIT, None)
+        self._defaults = Options(acquire_timeout=self._config.acquire_timeout)
         self._closing: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
         _pools.add(self)
@@ -260,7 +265,10 @@ class Pool(Calls[Any]):
         timeout: float | Inherit | None = INHERIT,
         acquire_timeout: float | Inherit | None = INHERIT,
         retries: int | Inherit = INHERIT,
+        on_cancel: OnCancel | None = None,
         returns: type[T] | None = None,
+        on_update: Callable[[Any], Any] | None = None,
+        meta: Mapping[str, str] | None = None,
     ) -> CallOptions[T]:
         """Return a view of the pool for calls with these options.
 
@@ -271,8 +279,14 @@ class Pool(Calls[Any]):
             retries: Times that the call is run again after its worker crashed, each with a fresh timeout: at most
                 *retries* + 1 runs. Only for a command that may safely be run more than once. Not given: the
                 command's own, else 0.
+            on_cancel: "finish" lets the command run to its end when its caller is cancelled: the caller leaves at
+                once, and the worker is busy until it answers. "stop" stops it. Not given: the command's own, else
+                "stop".
             returns: Type to decode the result into. Not given: the return annotation of the command, where it is
                 given as a function.
+            on_update: ``run`` calls it with each update that the command yields or emits, and awaits what it returns
+                where that can be awaited. An error in it stops the command and is raised.
+            meta: Strings that travel with the call, for ``asyncpool.call_context().meta``: a trace id, say.
 
         Raises:
             TypeError: *returns* is a type that cannot travel, a time is not a number, or *retries* not an integer.
@@ -287,7 +301,20 @@ class Pool(Calls[Any]):
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
         decoder = None if returns is None else payload.decoder(returns)
-        return CallOptions(self._caller, Options(timeout, acquire_timeout, retries, decoder))
+        if on_cancel not in (None, "stop", "finish"):
+            raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
+        if on_update is not None and not callable(on_update):
+            raise TypeError(f"on_update= takes a function of one update, not {on_update!r}")
+        options = Options(
+            timeout=timeout,
+            acquire_timeout=acquire_timeout,
+            retries=retries,
+            on_cancel=on_cancel,
+            returns=decoder,
+            on_update=on_update,
+            meta=check_meta(meta),
+        )
+        return CallOptions(self._caller, options)
 
     def acquire(self) -> Acquisition:
         """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
@@ -362,6 +389,9 @@ class Pool(Calls[Any]):
     def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         return self._caller.run(command, args, kwargs, self._defaults)
 
+    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
+        return self._caller.stream(command, args, kwargs, self._defaults)
+
     def _running(self) -> Supervisor:
         """Return the supervisor, if calls can be made here and now."""
         if self._life is not Life.OPEN or self._supervisor is None:
@@ -387,6 +417,9 @@ class CallOptions(Calls[D]):
 
     def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         return self._caller.run(command, args, kwargs, self._options)
+
+    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
+        return self._caller.stream(command, args, kwargs, self._options)
 
 
 def _forked() -> None:

@@ -60,7 +60,9 @@ class Scheduler(Succession):
         if self.limits.max_waiting is None or (self.available and not self.waiting):
             return False
         startable = max(0, self.limits.max_size - self.live)
-        return len(self.waiting) - self._soon() - startable >= self.limits.max_waiting
+        soon = len(self.checking) + max(0, len(self.starting) - len(self.worn))  # a successor brings no room of its own
+        room = min(soon + startable, max(0, self.limits.max_size - len(self.busy)))
+        return len(self.waiting) - room >= self.limits.max_waiting
 
     def deadline(self) -> float | None:
         """Return the time at which ``tick`` is due, or None."""

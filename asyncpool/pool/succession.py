@@ -156,7 +156,10 @@ class Succession(Roster):
         self.worn[worker] = None
 
     def _wear_of(self, worker: WorkerId) -> Wear:
-        wear = next(place[worker].wear for place in self._places() if worker in place)
+        wear: Wear | None = None
+        for place in self._places():
+            if worker in place:
+                wear = place[worker].wear
         assert wear is not None
         return wear
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartError
+from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerStartError
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.call import Call, Reply
 from asyncpool.pool.config import Config
@@ -26,7 +26,7 @@ from asyncpool.pool.milestones import Milestones
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.roster import Ticket
 from asyncpool.pool.scheduler import Scheduler
-from asyncpool.pool.stats import Counters, Outcome
+from asyncpool.pool.stats import Counters
 from asyncpool.pool.worker import Worker
 from asyncpool.protocol.messages import Ready
 
@@ -48,7 +48,7 @@ class Supervisor:
     def __init__(self, config: Config, counters: Counters, on_teardown: Callable[[], None]) -> None:
         self.scheduler: Scheduler = Scheduler(config.limits)
         self.workers: dict[int, Worker] = {}
-        self.ledger: Ledger = Ledger(counters, config.timeout)
+        self.ledger: Ledger = Ledger(counters, config.timeout, config.cancel_grace)
         self._config = config
         self._counters = counters
         self._on_teardown = on_teardown
@@ -202,6 +202,15 @@ class Supervisor:
         """Let a ticket have a worker, now or when its turn comes."""
         self._do(self.scheduler.submit(ticket, now), now)
 
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Take a waiting ticket back; False when it does not wait (any more)."""
+        if not self.scheduler.withdraw(ticket):
+            return False
+        if ticket.exclusive:  # it may have held up those behind it
+            now = self.loop.time()
+            self._do(self.scheduler.tick(now), now)
+        return True
+
     def finish(self, ticket: Ticket, calls: int) -> None:
         """A lease of so many calls is over."""
         now = self.loop.time()
@@ -211,6 +220,7 @@ class Supervisor:
         """Put a call on the wire."""
         call.cancel_deadline()
         call.dispatched = now
+        call.grace = self.ledger.grace(call)
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
         worker.send(call, self.ledger.time_limit(call.command, call.timeout))
@@ -300,9 +310,13 @@ class Supervisor:
         self.ledger.learn(ready.commands)
         self._ready += 1
         self._tell("ready", worker)
-        # One call at a time, whatever the worker offers: this version's calls exclude one another.
+        slots = min(self._config.concurrency, ready.capacity)
+        if self._config.concurrency > 1:
+            for ticket in self.scheduler.waiting:  # what they are may be known only now
+                if isinstance(ticket, Call):
+                    ticket.exclusive = self.ledger.excludes(ticket)
         now = self.loop.time()
-        self._do(self.scheduler.ready(worker.number, 1, now, self._weight_at_birth(worker)), now)
+        self._do(self.scheduler.ready(worker.number, slots, now, self._weight_at_birth(worker)), now)
         self._milestones.look()
         self._reset_timer()
 
@@ -378,8 +392,7 @@ class Supervisor:
             now = self.loop.time()
             self._do(self.scheduler.again(call, now), now)
             return
-        outcome: Outcome = "crashed" if isinstance(error, WorkerError) else "timed_out"
-        self.ledger.fail(call, "closed" if isinstance(error, PoolClosed) else outcome, error)
+        self.ledger.give_up(call, error)
 
     def gone(self, worker: Worker, failure: WorkerStartError | None) -> None:
         """Its process is reaped: its place is free."""

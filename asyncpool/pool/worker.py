@@ -32,7 +32,7 @@ from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.messages import Failure, Ping, Pong, Ready, Result, Stop, Update
+from asyncpool.protocol.messages import Cancel, Credit, Failure, Ping, Pong, Ready, Result, Stop, Update
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
@@ -219,7 +219,7 @@ class Worker:
         hello = messages.Hello(
             [wire.VERSION],
             config.max_message,
-            1,
+            config.concurrency,
             list(config.modules),
             config.sys_path(),
             self.slot,
@@ -276,6 +276,23 @@ class Worker:
         self._connection.send(wire.frame(call.body))
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
+
+    def credit(self, call: Call, count: int) -> None:
+        """Let a call send more updates."""
+        if call.id in self.calls and self.state in (State.READY, State.STOPPING):
+            self._tell(Credit(call.id, count))
+
+    def stop_call(self, call: Call, cause: Cause, reason: str) -> None:
+        """Stop one call: ask its command where it heeds that, and kill the worker where it does not, or not in time."""
+        grace = call.grace
+        if grace is None or self.state is not State.READY or self._connection.unsent:
+            self.kill(cause, reason)
+        elif not call.asked_to_stop:
+            call.asked_to_stop = True
+            self._tell(Cancel(call.id))
+            call.cancel_deadline()
+            late = f"{reason} and did not stop within {grace:g} s (cancel_grace)"
+            call.deadline = Deadline(self._loop, grace, lambda: self._end_late(cause, late), self._heard)
 
     def ping(self) -> None:
         """Ask for a sign of life; without one the worker is killed."""
@@ -345,8 +362,12 @@ class Worker:
             if message.nonce != self._nonce:
                 return f"an answer to ping {message.nonce}, which was not sent"
             then.append(self._pass_check)
-        elif isinstance(message, Update) and message.id not in self.calls:
-            return f"an update of call {message.id}, which it does not have"
+        elif isinstance(message, Update):
+            call = self.calls.get(message.id)
+            if call is None:
+                return f"an update of call {message.id}, which it does not have"
+            if call.updates is not None:
+                call.updates.feed(message)
         return None
 
     def disconnected(self) -> None:
@@ -410,12 +431,19 @@ class Worker:
         late = f"{call.title} ran longer than its timeout of {timeout:g} s"
         call.verdict = CommandTimeout(f"{late} and was stopped (worker {self.number}, pid {self.pid})")
         reason = f"was stopped because {late}"
+        if call.grace is not None:
+            self.stop_call(call, "timed_out", reason)
+        else:
+            self._end_late("timed_out", reason)
+
+    def _end_late(self, cause: Cause, reason: str) -> None:
+        """Kill the worker of a command that runs too long; where it can, it first writes down where it is."""
         if self.state is State.READY and self._die_of_dump():
-            self._end("timed_out", reason, proof=False)
+            self._end(cause, reason, proof=False)
             assert self._child is not None
             self._bounds.append(self._loop.call_later(STACK_GRACE, self._child.kill))
         else:
-            self.kill("timed_out", reason)
+            self.kill(cause, reason)
 
     def _die_of_dump(self) -> bool:
         """Let the worker write down where it is and die; its group is killed once it is gone. False: it cannot."""

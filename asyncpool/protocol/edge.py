@@ -5,12 +5,14 @@ Arguments are decoded in the worker before any code of the user's runs, the resu
 
 from __future__ import annotations
 
+import collections.abc
+import functools
 import inspect
 import sys
 import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
@@ -142,12 +144,43 @@ def resolve(function: Callable[..., Any], annotation: Any) -> Any:
     return typing.get_type_hints(holder, place, include_extras=True)["it"]
 
 
-def result_decoder(function: Callable[..., Any]) -> payload.Decodes:
-    """Return the decoder for what *function* returns, by its annotation; untyped where it has none that can be used."""
+Kind = Literal["plain", "async", "generator", "async generator"]
+
+
+def kind(function: Any) -> Kind:
+    """Return what calling *function* brings: a value, or what is still to be run."""
+    inner = inspect.unwrap(function) if callable(function) else function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.isasyncgenfunction(inner):
+        return "async generator"
+    if inspect.iscoroutinefunction(inner):
+        return "async"
+    return "generator" if inspect.isgeneratorfunction(inner) else "plain"
+
+
+def outcome_decoders(function: Callable[..., Any]) -> tuple[payload.Decodes, payload.Decodes]:
+    """Return the decoders for the result of *function* and for its updates, by its return annotation.
+
+    Untyped where there is none that can be used: the values then arrive as plain built-ins.
+    """
     annotation = getattr(function, "__annotations__", {}).get("return", Any)
     if isinstance(function, type) or annotation is Any:
-        return payload.UNTYPED
+        return payload.UNTYPED, payload.UNTYPED
     try:
-        return payload.decoder(resolve(function, annotation))
-    except Exception:  # resolving runs the annotation's own text; without it the value still arrives as plain built-ins
+        annotation = resolve(function, annotation)
+    except Exception:  # resolving runs the annotation's own text
+        return payload.UNTYPED, payload.UNTYPED
+    result, update = annotation, Any
+    if kind(function).endswith("generator"):
+        given = (*typing.get_args(annotation), Any, Any, Any)
+        update = given[0]
+        result = given[2] if typing.get_origin(annotation) is collections.abc.Generator else Any
+    return _decoder_or_untyped(result), _decoder_or_untyped(update)
+
+
+def _decoder_or_untyped(annotation: Any) -> payload.Decodes:
+    try:
+        return payload.decoder(annotation)
+    except Exception:  # no value of this type could be decoded
         return payload.UNTYPED

@@ -29,6 +29,7 @@ _ORIGINS: dict[str, type[CommandError]] = {
     "unknown_command": UnknownCommand,
     "argument": ArgumentError,
     "result": ResultError,
+    "cancelled": CommandError,
 }
 _NEVER = (StopIteration, StopAsyncIteration, AsyncPoolError)  # raised as themselves, these would mean something else
 _USER_CODE = ("__init_subclass__", "__getattr__", "__getattribute__", "__setattr__")

@@ -9,7 +9,7 @@ Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -89,6 +89,10 @@ class CommandInfo(Struct, array_like=True, gc=False):
     qualname: str
     timeout: float | None = None  # seconds
     retries: int = 0  # runs beyond the first, after crashes
+    kind: str = "plain"  # or "async", "generator", "async generator"
+    cooperative: bool = False  # it heeds Cancel
+    cancel_grace: float | None = None  # seconds that it gets to do so
+    on_cancel: str | None = None  # "stop" or "finish"
 
 
 class Ready(Message, tag=32):
@@ -154,9 +158,11 @@ def call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     deadline: float | None,
+    credit: int,
+    meta: Mapping[str, str],
 ) -> Call:
     """Return a Call that is still to be encoded: with values, of which the encoder makes what a Raw holds."""
-    return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline)
+    return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline, credit, cast("dict[str, str]", meta))
 
 
 def with_deadline(body: bytes, deadline: float | None) -> bytes:

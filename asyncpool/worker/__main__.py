@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond for its enums
 import faulthandler
 import os
-import signal
 import sys
 
+from asyncpool import commands
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
 from asyncpool.worker import orphan, stdio
@@ -14,6 +15,7 @@ from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.registry import Registry, StartFailure
 from asyncpool.worker.serve import serve
+from asyncpool.worker.session import Session
 
 
 def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
@@ -36,12 +38,14 @@ def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
         registry = _prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
-    ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands)
+    session = Session(channel, registry, hello.slot)
+    commands.runtime = session
+    ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands, hello.concurrency)
     try:
         channel.send(messages.encode(ready))
         if parent:
             orphan.follow(parent)
-        serve(channel, registry, leave)
+        serve(session, leave)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
 
@@ -50,8 +54,8 @@ def _dump_at_signal(descriptor: int, number: int) -> None:
     """Write the stacks at a signal, and die of it: also while C code holds the GIL."""
     os.set_inheritable(descriptor, False)
     # What the application ignores or blocks is inherited.
-    signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
     faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
 
 

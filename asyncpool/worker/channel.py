@@ -7,6 +7,7 @@ where it proves to the parent, when this process dies, that it was never begun.
 from __future__ import annotations
 
 import os
+import select
 
 from asyncpool.protocol import wire
 
@@ -43,6 +44,15 @@ class Channel:
             wire.check(total, body, self.limit, header)
         content = self._exactly(total)
         return content if content is None or body == total else content[:body]
+
+    @property
+    def descriptor(self) -> int:
+        """What frames are read from."""
+        return self._reads
+
+    def ready(self) -> bool:
+        """Say whether the next frame, or the end of input, has begun to come."""
+        return bool(select.select([self._reads], [], [], 0)[0])
 
     def send(self, body: bytes) -> None:
         """Write *body* as one frame.

@@ -53,14 +53,24 @@ class Leave:
             ready = self._poll.poll()
             if len(ready) == 1 and ready[0][0] == self._wire:
                 return True
-            self._drain()
+            self.drain()
         _signal.signal(SIGTERM, _signal.SIG_IGN)  # while the interpreter ends it would undo the handler: no code 0 then
         return False
 
     def _heed(self) -> None:
         _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)  # an event loop in a command takes it away
 
-    def _drain(self) -> None:
+    @property
+    def descriptor(self) -> int:
+        """What becomes readable when SIGTERM has come."""
+        return self._reads
+
+    @property
+    def asked(self) -> bool:
+        """True once SIGTERM has come."""
+        return self._asked
+
+    def drain(self) -> None:
         """Empty the pipe; the note of the signal that wrote to it is taken by now, since Python code has run."""
         try:
             os.read(self._reads, 4096)

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool.commands import MARK, Defaults
+from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import CommandInfo
 
 Reference = str | tuple[str, str]  # a registered name, or (module, qualified name)
@@ -81,7 +82,15 @@ class Registry:
         except TypeError as error:
             raise StartFailure(str(error)) from None
         info = CommandInfo(
-            defaults.name, function.__module__, function.__qualname__, defaults.timeout, defaults.retries
+            defaults.name,
+            function.__module__,
+            function.__qualname__,
+            defaults.timeout,
+            defaults.retries,
+            kind(function),
+            defaults.cooperative,
+            defaults.cancel_grace,
+            defaults.on_cancel,
         )
         self.commands.append(info)
         self._entries[info.name] = self._entries[info.module, info.qualname] = entry

@@ -290,23 +290,22 @@ def test_bad_options_are_refused_at_once(subtests: pytest.Subtests) -> None:
 
 
 def test_bad_marks_are_refused_where_they_stand() -> None:
-    """@command takes plain functions, a name that is a text, and a positive timeout."""
+    """@command takes functions, a name that is a text, times above 0, and retries that can be counted."""
 
-    async def coroutine() -> None: ...
+    def function() -> None: ...
 
-    def generator() -> Any:
-        yield
-
-    for function in (coroutine, generator):
-        with pytest.raises(TypeError, match="this version takes plain functions only"):
-            command(function)
-    for thing in (Bound, staticmethod(generator), 3):
+    for thing in (Bound, staticmethod(function), 3):
         with pytest.raises(TypeError, match="@command marks plain functions"):
             command(thing)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="name= takes a string"):
         command(name=3)  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="timeout= takes seconds above 0"):
-        command(timeout=0)
+    for name in ("timeout", "cancel_grace"):
+        with pytest.raises(ValueError, match=f"{name}= takes seconds above 0"):
+            command(**{name: 0})  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="on_cancel= takes 'stop' or 'finish'"):
+        command(on_cancel="go on")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="retries= takes 0 or more"):
+        command(retries=-1)
 
 
 async def test_a_program_that_is_not_there_is_told() -> None:

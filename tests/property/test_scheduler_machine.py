@@ -561,7 +561,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         plain = Ticket(-1, exclusive=False)
         free = not self.queue and any(worker.fits(plain) for worker in self.workers.values())
         startable = max(0, self.limits.max_size - self.live())
-        if self.limits.max_waiting is None or free or len(self.queue) < self.soon() + startable:
+        soon = len(self.of_phase("checking")) + max(0, len(self.of_phase("starting")) - self.worn())
+        busy = sum(worker.place() == "busy" for worker in self.workers.values())
+        room = min(soon + startable, max(0, self.limits.max_size - busy))
+        if self.limits.max_waiting is None or free or len(self.queue) < room:
             assert not self.scheduler.full
 
     def law_5_conservation_of_workers(self) -> None:

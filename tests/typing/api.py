@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 import asyncpool
-from asyncpool import Lease, Pool, PoolStats, WorkerInfo
+from asyncpool import Lease, Pool, PoolStats, Stream, WorkerInfo
 from tests.typing import kittens
 
 
@@ -21,6 +21,23 @@ async def calls_have_the_type_of_their_command(pool: Pool) -> None:
     assert_type(await pool.run(kittens.unmarked, 1, "x"), dict[str, int])
     assert_type(await pool.run(kittens.Basket, 3), kittens.Basket)
     assert_type(await pool.run(math.factorial, 20), int)
+
+
+async def what_a_command_yields_and_returns_has_its_types(pool: Pool) -> None:
+    assert_type(await pool.run(kittens.fetch_food, "x"), bytes)
+    assert_type(await pool.run(kittens.groom, ["a"]), int)
+    await pool.run(kittens.groom, 7)  # type: ignore[call-overload]
+    async with pool.stream(kittens.groom, ["a"]) as updates:
+        assert_type(updates, Stream[str, int])
+        async for update in updates:
+            assert_type(update, str)
+        assert_type(updates.result, int)
+    assert_type(pool.stream(kittens.purrs, 3), Stream[float, None])
+    assert_type(pool.stream(kittens.meows, 3), Stream[str, Any])
+    assert_type(pool.stream(kittens.fetch_food, "x"), Stream[Any, bytes])
+    assert_type(pool.options(returns=int).stream("groom", []), Stream[Any, int])
+    async with pool.acquire() as worker:
+        assert_type(worker.stream(kittens.groom, ["a"]), Stream[str, int])
 
 
 async def calls_by_name_are_any(pool: Pool) -> None:
@@ -35,13 +52,13 @@ async def commands_keep_parameters_that_are_called_like_options(pool: Pool) -> N
 async def wrong_calls_are_errors(pool: Pool) -> None:
     await pool.run(kittens.pet_kitten, 7)  # type: ignore[call-overload]
     await pool.run(kittens.pet_kitten)  # type: ignore[call-overload]
-    await pool.run(kittens.pet_kitten, "Tom", tail=1)  # type: ignore[call-arg]
+    await pool.run(kittens.pet_kitten, "Tom", tail=1)  # type: ignore[arg-type, call-arg]
     await pool.run(kittens.pet_kitten, "Tom", strokes="three")  # type: ignore[arg-type]
     await pool.run(kittens.sleep, 1.5)  # type: ignore[call-overload]
     await pool.run(kittens.feed, "a", grams="many")  # type: ignore[arg-type]
     await pool.run(7)  # type: ignore[call-overload]
     await pool.run(math.factorial, "x")  # type: ignore[call-overload]
-    await pool.run(kittens.pet_kitten, "Tom", timeout=3)  # type: ignore[call-arg]
+    await pool.run(kittens.pet_kitten, "Tom", timeout=3)  # type: ignore[arg-type, call-arg]
 
 
 async def options_change_the_type_of_calls_by_name_only(pool: Pool) -> None:

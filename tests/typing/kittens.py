@@ -1,5 +1,7 @@
 """Commands as an application has them, for the type checkers."""
 
+from collections.abc import AsyncIterator, Generator, Iterator
+
 import asyncpool
 
 
@@ -28,3 +30,25 @@ class Basket:
 
     def __init__(self, size: int) -> None:
         self.size = size
+
+
+@asyncpool.command
+def groom(names: list[str]) -> Generator[str, None, int]:
+    yield from names
+    return len(names)
+
+
+@asyncpool.command
+async def fetch_food(brand: str) -> bytes:
+    return brand.encode()
+
+
+@asyncpool.command
+async def purrs(count: int) -> AsyncIterator[float]:
+    for number in range(count):
+        yield float(number)
+
+
+@asyncpool.command
+def meows(count: int) -> Iterator[str]:
+    yield from "meow" * count

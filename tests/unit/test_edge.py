@@ -286,10 +286,10 @@ def returns_foreign() -> Foreign: ...
 @pytest.mark.parametrize(("function", "value"), [(returns_cat, Cat(3, Path("/"))), (returns_quoted, [Cat(BIG)])])
 def test_a_result_arrives_as_its_annotation_says(function, value):
     """The caller gets the type that the command promises."""
-    assert value == edge.result_decoder(function).decode(payload.encode(value))
+    assert value == edge.outcome_decoders(function)[0].decode(payload.encode(value))
 
 
 @pytest.mark.parametrize("function", [returns_nothing_known, returns_foreign, unannotated, math.factorial, Holder])
 def test_a_result_without_a_usable_annotation_arrives_plain(function):
     """Where the caller cannot know the type it gets plain built-ins, never an error for a command that ran."""
-    assert edge.result_decoder(function).decode(payload.encode(Dog(3))) == {"age": 3}
+    assert edge.outcome_decoders(function)[0].decode(payload.encode(Dog(3))) == {"age": 3}

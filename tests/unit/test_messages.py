@@ -72,7 +72,7 @@ TO_PARENT = {
             commands=[CommandInfo(name="pet", module="kittens", qualname="pet_kitten", timeout=2.5, retries=2)],
             capacity=4,
         ),
-        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2]], 4],
+        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2, "plain", False, None, None]], 4],
     ),
     "result": (Result(id=7, value=ONE, buffers=[5]), [33, 7, 1, [5]]),
     "failure": (

@@ -1,0 +1,177 @@
+"""A running command that sends updates, from its caller's view.
+
+Law 1: a slow consumer stops the command: it may send only as many updates as it has credit for.
+Law 2: credit is given back when updates are taken, many at a time.
+Law 3: while the command waits for credit, its time does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from asyncpool.errors import PoolError, ResultError
+from asyncpool.pool.call import Call
+from asyncpool.protocol import payload
+from asyncpool.protocol.messages import Update
+
+if TYPE_CHECKING:
+    from asyncpool.pool.deadline import Deadline
+
+WINDOW = 16  # updates that may be on their way or not taken
+MOST_BYTES = 2**20  # of them; while there are fewer, one more of any size may come
+
+Y = TypeVar("Y")  # an update
+T = TypeVar("T")  # the result
+
+
+class Begun(Protocol):
+    """A call that was submitted."""
+
+    @property
+    def call(self) -> Call:
+        """The call itself."""
+        raise NotImplementedError
+
+    @property
+    def updates(self) -> payload.Decodes:
+        """What decodes its updates."""
+        raise NotImplementedError
+
+    def outcome(self) -> Coroutine[Any, Any, Any]:
+        """Wait for its result."""
+        raise NotImplementedError
+
+    def stop(self) -> Coroutine[Any, Any, None]:
+        """Stop its command, and wait until it runs no more."""
+        raise NotImplementedError
+
+
+class Stream(Generic[Y, T]):
+    """The updates of a command, and its result: what ``async with pool.stream(...) as updates`` gives.
+
+    Iterate with ``async for``. An error of the command is raised where the updates end. Leaving the block before that
+    stops the command; a generator or async command keeps its warm worker then.
+    """
+
+    def __init__(self, begin: Callable[[Stream[Any, Any]], Begun]) -> None:
+        self._begin = begin
+        self._begun: Begun | None = None
+        self._received: deque[Update] = deque()
+        self._sizes: deque[int] = deque()  # bytes of the updates for which no credit was given back
+        self._taken = 0  # of those, the ones that were taken
+        self._credit = WINDOW  # updates that the command may still send, as far as is known here
+        self._paused: Deadline | None = None
+        self._ended = False
+        self._left = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._outcome: T | None = None
+        self._has_outcome = False
+        self.delivered: bool = False
+
+    # --- the caller's face -------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Stream[Y, T]:
+        if self._begun is not None:
+            raise PoolError("this stream() is entered already: each `async with` wants one of its own")
+        self._begun = self._begin(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._begun is None:
+            return
+        self._left = True
+        self._received.clear()
+        if not self._ended:
+            await self._begun.stop()
+        elif not self._has_outcome and self._begun.call.future.done() and not self._begun.call.future.cancelled():
+            self._begun.call.future.exception()  # nobody wants to hear of it
+
+    def __aiter__(self) -> Stream[Y, T]:
+        return self
+
+    async def __anext__(self) -> Y:
+        begun = self._entered()
+        while not self._received:
+            if self._ended:
+                await self._finish(begun)
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        update = self._received.popleft()
+        self.delivered = True
+        self._take(begun.call)
+        try:
+            value: Y = begun.updates.decode(update.value)
+        except Exception as error:  # decoding runs the user's own __post_init__
+            raise ResultError(f"{begun.call.title} sent an update that its annotation does not say: {error}") from None
+        return value
+
+    @property
+    def result(self) -> T:
+        """What the command returned.
+
+        Raises:
+            PoolError: The updates were not read to their end.
+        """
+        if not self._has_outcome:
+            raise PoolError("there is no result yet: read the updates to their end first, with `async for`")
+        return self._outcome  # type: ignore[return-value] # None only where it is the result
+
+    def _entered(self) -> Begun:
+        if self._begun is None:
+            raise PoolError("enter it first: `async with pool.stream(...) as updates`")
+        return self._begun
+
+    async def _finish(self, begun: Begun) -> None:
+        if not self._has_outcome:
+            self._outcome = await begun.outcome()
+            self._has_outcome = True
+
+    # --- credit ------------------------------------------------------------------------------------------------------
+
+    def _take(self, call: Call) -> None:
+        """One update was taken; give credit back when it is worth a frame."""
+        self._taken += 1
+        if 2 * self._taken < WINDOW and 2 * sum(self._sizes) < MOST_BYTES:
+            return
+        count, self._taken = self._taken, 0
+        for _ in range(count):
+            self._sizes.popleft()
+        self._credit += count
+        if self._paused is not None:
+            if self._paused is call.deadline:
+                self._paused.go_on()
+            self._paused = None
+        if call.worker is not None:
+            call.worker.credit(call, count)
+
+    # --- what the pool tells -----------------------------------------------------------------------------------------
+
+    def feed(self, update: Update) -> None:
+        """Take in an update."""
+        if self._begun is None or self._left:
+            return
+        self._received.append(update)
+        self._sizes.append(len(memoryview(update.value)))
+        self._credit -= 1
+        deadline = self._begun.call.deadline
+        starved = self._credit <= 0 or sum(self._sizes) >= MOST_BYTES
+        if starved and self._paused is None and deadline is not None:
+            deadline.pause()
+            self._paused = deadline
+        self._wake()
+
+    def end(self) -> None:
+        """No more will come."""
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
