@@ -106,7 +106,7 @@ class Supervisor:
         now = self.loop.time()
         self._do(self.scheduler.restart(now), now)
         try:
-            await self._milestones.reach(lambda: self._enough() and not any(number in self.workers for number in old))
+            await self._milestones.reach(lambda: not any(number in self.workers for number in old))
         except WorkerStartError:
             self.scheduler.keep()
             raise
@@ -121,7 +121,9 @@ class Supervisor:
         now = self.loop.time()
         self._do(self.scheduler.resize(limits, now), now)
         self._reset_timer()
-        await self._milestones.reach(self._enough)
+        # Those that die meanwhile are replaced, but not waited for: where they die all the time it would never end.
+        missing, before = limits.min_size - self.scheduler.taking, self._ready
+        await self._milestones.reach(lambda: self._enough() or self._ready - before >= missing)
 
     def _enough(self) -> bool:
         return self.scheduler.taking >= self.scheduler.limits.min_size
