@@ -19,6 +19,7 @@ from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
 NOTHING = Raw(b"\xc0")  # nil
+NO_META: Mapping[str, str] = {}
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
 
@@ -158,8 +159,8 @@ def call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     deadline: float | None,
-    credit: int,
-    meta: Mapping[str, str],
+    credit: int = 0,
+    meta: Mapping[str, str] = NO_META,
 ) -> Call:
     """Return a Call that is still to be encoded: with values, of which the encoder makes what a Raw holds."""
     return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline, credit, cast("dict[str, str]", meta))
