@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asyncpool.pool.lease import Lease
     from asyncpool.pool.pool import Pool
     from asyncpool.pool.stats import PoolStats, WorkerInfo
+    from asyncpool.types import register_type
 
 __all__ = [
     "AcquireTimeout",
@@ -49,6 +50,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerStartError",
     "command",
+    "register_type",
 ]
 
 if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name would else be right
@@ -59,6 +61,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "Pool": "pool.pool",
         "PoolStats": "pool.stats",
         "WorkerInfo": "pool.stats",
+        "register_type": "types",
     }
 
     def __getattr__(name):

@@ -52,6 +52,7 @@ class Caller:
 
     def __init__(self, config: Config, counters: Counters, running: Callable[[], Supervisor]) -> None:
         self._config = config
+        self.codec = payload.Codec(pickles=config.allow_pickle)
         self._counters = counters
         self._running = running
         self._ids = itertools.count(1)
@@ -111,9 +112,9 @@ class Caller:
         number, loop = next(self._ids), supervisor.loop
         told = supervisor.ledger.time_limit(target, options.timeout)
         try:
-            body = payload.encode(messages.call(number, target, args, kwargs, told))
+            body = self.codec.encode(messages.call(number, target, args, kwargs, told))
         except Exception as error:  # encoding runs the user's own properties
-            raise _blame(args, kwargs, error) from None
+            raise _blame(self.codec, args, kwargs, error) from None
         if len(body) > self._config.max_message:
             raise PayloadError(
                 f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
@@ -124,8 +125,8 @@ class Caller:
 
     def _learn(self, command: Any) -> tuple[Reference, payload.Decodes]:
         if isinstance(command, str):
-            return str.__str__(command), payload.UNTYPED
-        learnt = reference(command), edge.result_decoder(command)
+            return str.__str__(command), self.codec.untyped
+        learnt = reference(command), edge.result_decoder(command, self.codec)
         self._targets[command] = learnt
         return learnt
 
@@ -250,11 +251,11 @@ class Acquisition:
             self._caller.release(lease)
 
 
-def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
+def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
     """Return the error that names the argument which cannot be encoded."""
     for name, value in (*enumerate(args, 1), *kwargs.items()):
         try:
-            payload.encode(value)
+            codec.encode(value)
         except Exception as cause:  # encoding runs the user's own properties
             title = repr(name) if isinstance(name, str) else f"number {name}"
             return PayloadError(f"argument {title}: {cause}")

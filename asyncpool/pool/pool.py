@@ -24,7 +24,6 @@ from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.supervisor import Supervisor
-from asyncpool.protocol import payload
 
 T = TypeVar("T")
 
@@ -77,6 +76,9 @@ class Pool(Calls[Any]):
         check_on_acquire: Ping each idle worker before it is used.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
+        allow_pickle: Let what cannot travel otherwise go as a pickle, arguments and results alike. Loading a pickle
+            runs whatever its bytes say: with True, a worker that was taken over, or that returns what a stranger
+            gave it, can run any code in this process. Only for workers that you trust as you trust yourself.
         env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
         cwd: Working directory of the workers. Default: this one's.
         stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
@@ -111,6 +113,7 @@ class Pool(Calls[Any]):
         max_memory: int | None = None,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
+        allow_pickle: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stderr: Literal["forward", "log", "discard"] = "forward",
@@ -138,6 +141,7 @@ class Pool(Calls[Any]):
             max_memory=max_memory,
             max_message=max_message,
             registered_only=registered_only,
+            allow_pickle=allow_pickle,
             env=env,
             cwd=cwd,
             stderr=stderr,
@@ -284,7 +288,7 @@ class Pool(Calls[Any]):
             acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
-        decoder = None if returns is None else payload.decoder(returns)
+        decoder = None if returns is None else self._caller.codec.decoder(returns)
         return CallOptions(self._caller, Options(timeout, acquire_timeout, retries, decoder))
 
     def acquire(self) -> Acquisition:

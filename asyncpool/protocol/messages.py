@@ -40,6 +40,7 @@ class Hello(Message, tag=1):
     slot: int  # number of the worker's place in the pool, reused: 0, 1, ...
     config: Raw = NOTHING  # for lifespans
     registered_only: bool = False  # refuse functions that are not marked as commands
+    allow_pickle: bool = False  # what cannot travel otherwise is pickled, in both directions
 
 
 class Call(Message, tag=2):

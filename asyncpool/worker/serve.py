@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from asyncpool.protocol import failure, messages, payload
+from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Call, Failure, Ping, Pong, Result, Stop
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
@@ -60,7 +60,7 @@ def _attempt(call: Call, registry: Registry) -> Result | Failure:
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call, not the worker
         return Failure(call.id, failure.describe(error, skip_frames=1))
     try:
-        return Result(call.id, Raw(payload.encode(value)))
+        return Result(call.id, Raw(registry.codec.encode(value)))
     except Exception as error:  # encoding runs the user's own properties
         text = f"the result cannot travel: {error}"
         return Failure(call.id, failure.refusal("result", text))

@@ -48,6 +48,7 @@ to_worker = st.one_of(
         ids,
         raws,
         st.booleans(),
+        st.booleans(),
     ),
     st.builds(
         Call,

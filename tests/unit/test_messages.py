@@ -38,8 +38,9 @@ TO_WORKER = {
             slot=3,
             config=ONE,
             registered_only=True,
+            allow_pickle=True,
         ),
-        [1, [1], 1000, 2, ["kittens"], ["/app"], 3, 1, True],
+        [1, [1], 1000, 2, ["kittens"], ["/app"], 3, 1, True, True],
     ),
     "call by name": (
         Call(id=7, command="pet", args=Raw(b"\x90"), kwargs=Raw(b"\x80")),
