@@ -537,6 +537,7 @@ def test_an_origin_of_a_later_version_is_a_plain_failure():
 def test_the_description_has_no_code_in_it():
     """What travels is text and MessagePack: no pickle, no class."""
     body = messages.encode(Failure(1, failure.describe(TwoArguments(7, "seven"))))
-    kind, number, (origin, module, qualname, message, _, args, attributes) = msgspec.msgpack.decode(body)
+    kind, number, (origin, module, qualname, message, _, args, attributes, *story) = msgspec.msgpack.decode(body)
     assert (34, 1, "raised", __name__, "TwoArguments", "7: seven") == (kind, number, origin, module, qualname, message)
     assert (args, attributes) == (["7: seven"], {"code": 7, "text": "seven"})
+    assert story == [[], "", None, None, False, []]
