@@ -130,9 +130,10 @@ def _narrowed(cls: Any, value: Any) -> Any:
 
 def _check_items(annotation: Any, value: Any) -> None:
     """Check the items of an array against ``NDArray[item]``."""
+    generic = loaded().generic
     for argument in get_args(annotation)[1:]:
         for item in get_args(argument):
-            if isinstance(item, type) and not issubclass(value.dtype.type, item):
+            if isinstance(item, type) and issubclass(item, generic) and not issubclass(value.dtype.type, item):
                 raise TypeError(f"Expected an array of `{item.__qualname__}`, got one of `{value.dtype}`")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import msgspec
-
 
 def is_model(cls: Any) -> bool:
     """Return whether *cls* is a class of pydantic's models."""
@@ -29,7 +27,15 @@ def from_plain(cls: Any, value: Any) -> Any:
     try:
         return cls.model_validate(value, by_alias=True, by_name=True)
     except ValueError as error:
+        if cls.model_config.get("val_json_bytes", "utf8") != "utf8":
+            raise
         try:  # a strict model takes a list for a set, or a string for a UUID, only from JSON
-            return cls.model_validate_json(msgspec.json.encode(value), by_alias=True, by_name=True)
-        except (ValueError, TypeError):
+            return cls.model_validate_json(_json(value), by_alias=True, by_name=True)
+        except ValueError:
             raise error from None
+
+
+def _json(value: Any) -> bytes:
+    """Return what came as JSON; raises ValueError where bytes in it are no text, for which JSON has no word."""
+    made: bytes = sys.modules["pydantic_core"].to_json(value, bytes_mode="utf8", inf_nan_mode="constants")
+    return made

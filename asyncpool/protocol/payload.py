@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import struct
 from collections.abc import Callable
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath
 from typing import Any, Protocol, get_origin
 
 import msgspec
@@ -31,9 +31,10 @@ ARRAY = 4  # of numpy: MessagePack's array of dtype, shape, order and items
 SCALAR = 5  # of numpy: MessagePack's array of dtype and item
 PICKLE = 6  # only between a pool with allow_pickle and its workers
 
+_PATHS = (type(Path()), type(PurePath()))  # a subclass, or a path of another system, would arrive as something else
 _COMPLEX = struct.Struct("<dd")
 # What the encoder takes as it is; it looks for the very class.
-_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, PurePosixPath, PureWindowsPath, type(Path()), Ext)
+_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, *_PATHS, Ext)
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack's own integers reach
 
 
@@ -101,7 +102,7 @@ class Codec:
     # --- what msgspec has no rule for --------------------------------------------------------------------------------
 
     def _to_plain(self, value: Any) -> Any:
-        if isinstance(value, PurePath):
+        if type(value) in _PATHS:
             return Ext(PATH, str(value).encode(errors="surrogateescape"))
         if type(value) is complex:
             return Ext(COMPLEX, _COMPLEX.pack(value.real, value.imag))
@@ -204,6 +205,8 @@ def _from_plain(annotation: Any, value: Any) -> Any:
     cls = get_origin(annotation) or annotation
     if arrays.can_decode(cls):
         return arrays.fit(annotation, value)
+    if arrays.is_scalar(value):
+        value = arrays.as_builtin(value)
     if cls is complex and isinstance(value, (int, float, complex)):
         return complex(value)
     if isinstance(value, cls):
