@@ -60,7 +60,9 @@ def untyped(value: object) -> object:
     return payload.decode(payload.encode(value))
 
 
-@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: [it], lambda it: {"a": it}, lambda it: [it, 2**70]])
+@pytest.mark.parametrize(
+    "wrap", [lambda it: it, lambda it: [it], lambda it: {"a": it}, lambda it: [it, 2**70]], ids=range(4)
+)
 def test_a_registered_type_travels_without_annotation(wrap):
     """Alone, in containers and beside large integers."""
     register()
@@ -76,6 +78,7 @@ def test_a_registered_type_travels_without_annotation(wrap):
         ({Money(5): 1}, dict[Money, int]),
         ((2**70, Money(5)), tuple[int, Money]),
     ],
+    ids=["alone", "list", "optional", "key", "beside a large integer"],
 )
 def test_a_registered_type_travels_by_annotation(value, annotation):
     """Wherever the annotation has it."""
@@ -87,7 +90,7 @@ def test_a_subclass_of_a_builtin_can_be_registered():
     """What would be refused as a float of another kind travels once it is named."""
     with pytest.raises(TypeError, match="Celsius' cannot travel"):
         payload.encode(Celsius(3))
-    register_type(Celsius, encode=lambda it: repr(float(it)).encode(), decode=lambda data: Celsius(data), code=127)
+    register_type(Celsius, encode=lambda it: repr(float(it)).encode(), decode=Celsius, code=127)
     assert type(untyped(Celsius(3.5))) is Celsius
     assert type(payload.decoder(Celsius).decode(payload.encode(Celsius(3.5)))) is Celsius
 
@@ -110,13 +113,13 @@ def test_an_annotation_of_a_type_that_is_not_registered_is_refused():
 
     def pay(money: Money) -> None: ...
 
-    with pytest.raises(TypeError, match="Money' cannot travel between processes.*register_type"):
+    with pytest.raises(TypeError, match=r"Money' cannot travel between processes.*register_type"):
         Signature(pay, strict=True)
     register()
     Signature(pay, strict=True)
 
 
-@pytest.mark.parametrize("decode", [payload.decode, payload.decoder(list[int]).decode, payload.decoder(object).decode])
+@pytest.mark.parametrize("decode", [payload.decode, payload.decoder(list[int]).decode], ids=["untyped", "typed"])
 def test_what_the_other_side_has_not_registered_is_an_error_with_its_code(decode):
     """It says which code it was, and what to call where."""
     data = msgspec.msgpack.encode([Ext(77, b"5")])
@@ -142,6 +145,7 @@ def test_an_argument_that_the_worker_has_not_registered_names_itself():
         (Money, 65, "code 64 is that of .*Money already"),
         (Other, 64, r"register_type\(Other, code=64\): code 64 is that of .*Money already"),
     ],
+    ids=["the same", "another code", "another class"],
 )
 def test_nothing_is_registered_twice(cls, code, message):
     """Neither a class nor a code: which one would hold?"""
@@ -201,6 +205,7 @@ def test_what_travels_already_cannot_be_registered(cls):
         ({"encode": None}, "encode= and decode= take functions"),
         ({"decode": b""}, "encode= and decode= take functions"),
     ],
+    ids=range(4),
 )
 def test_what_is_no_class_or_function_is_refused(arguments, message):
     """Misuse shows where it is written."""
@@ -215,6 +220,7 @@ def test_what_is_no_class_or_function_is_refused(arguments, message):
         (lambda money: 1 / 0, "encode= of .*Money raised ZeroDivisionError: division by zero"),
         (lambda money: "text", "encode= of .*Money must return bytes, not 'text'"),
     ],
+    ids=["raises", "returns text"],
 )
 def test_an_encode_that_fails_is_named(encode, message):
     """The sender reads whose function it was."""
@@ -223,7 +229,7 @@ def test_an_encode_that_fails_is_named(encode, message):
         payload.encode([Money(5)])
 
 
-@pytest.mark.parametrize("data", [bytearray(b"5"), memoryview(b"5")])
+@pytest.mark.parametrize("data", [bytearray(b"5"), memoryview(b"5")], ids=["bytearray", "memoryview"])
 def test_encode_may_return_anything_of_bytes(data):
     """A buffer that is no bytes serves as well."""
     register_type(Money, encode=lambda money: data, decode=read, code=64)
@@ -236,8 +242,9 @@ def test_encode_may_return_anything_of_bytes(data):
         (lambda data: {}["x"], "decode= of .*Money raised KeyError: 'x'"),
         (lambda data: 7, "decode= of .*Money returned 7"),
     ],
+    ids=["raises", "returns a number"],
 )
-@pytest.mark.parametrize("annotation", [object, Money, list[Money]])
+@pytest.mark.parametrize("annotation", [object, Money, list[Money]], ids=str)
 def test_a_decode_that_fails_is_named(decode, message, annotation):
     """The receiver's error is one that both receiving sides catch."""
     register_type(Money, encode=write, decode=decode, code=64)
