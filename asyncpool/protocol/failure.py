@@ -21,6 +21,7 @@ from asyncpool.protocol.messages import NOTHING, ErrorInfo
 
 LONGEST = 64 * 1024  # characters of a message or a traceback that travel
 SHORTER = 8 * 1024  # the same of an exception that another one came from, or holds
+NAME = 1024  # characters of the name of a class or its module
 DEEPEST = 10  # steps from an exception to a cause of a cause, or to a member of a member
 MOST = 100  # exceptions that one failure tells of; also notes of one exception
 
@@ -71,7 +72,7 @@ def describe(error: BaseException, *, skip_frames: int = 0) -> ErrorInfo:
 
 
 def shorten(info: ErrorInfo, longest: int) -> ErrorInfo:
-    """Return *info* with its message cut to so many characters, and without what is not needed."""
+    """Return *info* with its message cut to so many characters, and without its story and its members."""
     return ErrorInfo(info.origin, info.module, info.qualname, info.message[:longest])
 
 
@@ -140,8 +141,8 @@ def _title(error: BaseException, longest: int) -> tuple[str, str, str]:
         given, message = _DICT(error).get("type_name"), _DICT(error).get("message")
         if given and type(given) is type(message) is str:  # it came from a pool in this worker
             module, _, name = given.rpartition(".")
-            return clean(module or "builtins"), clean(name), clean(message, longest)
-    return clean(str(kind.__module__)), clean(kind.__qualname__), _text(error, longest)
+            return clean(module or "builtins", NAME), clean(name, NAME), clean(message, longest)
+    return clean(str(kind.__module__), NAME), clean(kind.__qualname__, NAME), _text(error, longest)
 
 
 def _is_group(error: BaseException) -> bool:
