@@ -57,30 +57,37 @@ class Codec:
         imports: numpy is imported when one of its values arrives.
     """
 
-    __slots__ = ("_builtin", "_encode", "_imports", "_pickles", "_untyped", "untyped")
+    __slots__ = ("_builtin", "_encoder", "_imports", "_pickles", "_untyped", "encode", "untyped")
 
     def __init__(self, *, pickles: bool = False, imports: bool = False) -> None:
         self._pickles = pickles
         self._imports = imports
-        self._encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=self._to_plain).encode
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._to_plain)
         self._untyped: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext).decode
         self._builtin: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext_as_builtin).decode
+        self.encode: Callable[[Any], bytes] = self._encoding()
         self.untyped: Decodes = _Untyped(self._untyped)  # decodes into plain built-ins
 
-    def encode(self, value: Any) -> bytes:
-        """Return *value* as MessagePack.
+    def _encoding(self) -> Callable[[Any], bytes]:
+        """Return ``encode``: a closure, since the look-ups of a method would cost a short value a tenth more."""
+        encoder, with_large_integers = self._encoder, self._encode_with_large_integers
 
-        Raises:
-            TypeError: Something in *value* cannot travel; says what.
-            ValueError: A string holds lone surrogates, or containers are nested too deeply or contain themselves.
-        """
-        try:
+        def encode(value: Any) -> bytes:
+            """Return *value* as MessagePack.
+
+            Raises:
+                TypeError: Something in *value* cannot travel; says what.
+                ValueError: A string holds lone surrogates, or containers are nested too deeply or contain themselves.
+            """
             try:
-                return self._encode(value)
-            except OverflowError:
-                return self._encode_with_large_integers(value)
-        except RecursionError:
-            raise ValueError("containers are nested too deeply, or contain themselves") from None
+                try:
+                    return encoder.encode(value)
+                except OverflowError:
+                    return with_large_integers(value)
+            except RecursionError:
+                raise ValueError("containers are nested too deeply, or contain themselves") from None
+
+        return encode
 
     def decode(self, data: Buffer | msgspec.Raw) -> Any:
         """Return the value that *data* holds, as plain built-ins where nothing says otherwise."""
@@ -163,12 +170,12 @@ class Codec:
             if isinstance(item, (list, tuple)):
                 return [replace(each) for each in item]
             if isinstance(item, dict):
-                pairs = [self._encode(replace(each)) for pair in item.items() for each in pair]
+                pairs = [self._encoder.encode(replace(each)) for pair in item.items() for each in pair]
                 return msgspec.Raw(_map_header(len(item)) + b"".join(pairs))  # an Ext cannot be a key of a dict
             return item
 
         plain = msgspec.to_builtins(value, enc_hook=self._to_plain, builtin_types=_ALIKE)
-        return self._encode(replace(plain))
+        return self._encoder.encode(replace(plain))
 
 
 class _Untyped:
