@@ -139,7 +139,7 @@ def _title(error: BaseException, longest: int) -> tuple[str, str, str]:
     kind = type(error)
     if kind is CommandError:
         given, message = _DICT(error).get("type_name"), _DICT(error).get("message")
-        if given and type(given) is type(message) is str:  # it came from a pool in this worker
+        if given and type(given) is str and type(message) is str:  # it came from a pool in this worker
             module, _, name = given.rpartition(".")
             return clean(module or "builtins", NAME), clean(name, NAME), clean(message, longest)
     return clean(str(kind.__module__), NAME), clean(kind.__qualname__, NAME), _text(error, longest)

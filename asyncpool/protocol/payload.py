@@ -183,8 +183,9 @@ class _Untyped:
 
     __slots__ = ("decode",)
     annotation: Any = Any
+    decode: Callable[[Buffer | msgspec.Raw], Any]
 
-    def __init__(self, decode: Callable[[Any], Any]) -> None:
+    def __init__(self, decode: Callable[[Buffer | msgspec.Raw], Any]) -> None:
         self.decode = decode
 
 

@@ -117,11 +117,3 @@ async def test_with_pickle_other_objects_travel_both_ways() -> None:
         async with Pool(values, max_size=1, stderr="discard") as strict:
             with pytest.raises(PayloadError, match="cannot travel"):
                 await strict.run(values.echo, Fraction(1, 3))
-
-
-async def test_pickle_is_for_python_workers() -> None:
-    """Another program could not read it."""
-    with pytest.raises(ValueError, match="allow_pickle and program= exclude each other"):
-        Pool(program=["worker"], allow_pickle=True)
-    with pytest.raises(TypeError, match="allow_pickle= takes True or False, not 1"):
-        Pool(allow_pickle=1)  # type: ignore[arg-type]
