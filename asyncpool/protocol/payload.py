@@ -14,7 +14,7 @@ import datetime
 import struct
 from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import Any, Protocol, get_origin
+from typing import Any, Protocol, cast, get_origin
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -66,7 +66,9 @@ class Codec:
         self._untyped: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext).decode
         self._builtin: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext_as_builtin).decode
         self.encode: Callable[[Any], bytes] = self._encoding()
-        self.untyped: Decodes = _Untyped(self._untyped)  # decodes into plain built-ins
+        self.untyped: Decodes = cast(
+            "Decodes", _Untyped(self._untyped)
+        )  # pyright takes its decode for a method  # decodes into plain built-ins
 
     def _encoding(self) -> Callable[[Any], bytes]:
         """Return ``encode``: a closure, since the look-ups of a method would cost a short value a tenth more."""
