@@ -77,7 +77,7 @@ def decode_array(data: memoryview, *, imports: bool) -> Any:
     numpy = _numpy(imports)
     name, shape, order, items = _array(data)
     dtype = _dtype(numpy, name)
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(items) or order not in ("C", "F"):
+    if math.prod(shape) * dtype.itemsize != len(items) or order not in ("C", "F"):
         raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {len(items)} bytes")
     return numpy.ndarray(shape, dtype, bytearray(items), order=order)
 
@@ -159,6 +159,6 @@ def _dtype(numpy: Any, name: str) -> Any:
         dtype = numpy.dtype(name)
     except (TypeError, ValueError, SyntaxError):
         raise ValueError(f"numpy knows no dtype {name!r}") from None
-    if dtype.kind not in _KINDS or dtype.hasobject or dtype.str != name:
+    if dtype.kind not in _KINDS or dtype.hasobject:
         raise ValueError(f"a numpy value of dtype {name!r}, which does not travel")
     return dtype

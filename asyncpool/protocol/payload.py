@@ -66,9 +66,8 @@ class Codec:
         self._untyped: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext).decode
         self._builtin: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext_as_builtin).decode
         self.encode: Callable[[Any], bytes] = self._encoding()
-        self.untyped: Decodes = cast(
-            "Decodes", _Untyped(self._untyped)
-        )  # pyright takes its decode for a method  # decodes into plain built-ins
+        # Decodes into plain built-ins. A cast, since pyright takes its decode for a method.
+        self.untyped: Decodes = cast("Decodes", _Untyped(self._untyped))
 
     def _encoding(self) -> Callable[[Any], bytes]:
         """Return ``encode``: a closure, since the look-ups of a method would cost a short value a tenth more."""

@@ -657,6 +657,18 @@ def test_a_chain_is_bounded(link):
     assert depth_of(after(raised)) == failure.DEEPEST + 1
 
 
+def test_no_more_is_sent_than_is_read():
+    """The worker itself stops after ten steps, in chains and in groups."""
+    chain = nested = Plain(0)
+    for number in range(1, 30):
+        chain, nested = chained(Plain(number), cause=chain), ExceptionGroup(str(number), [nested])
+    for raised, link in ((chain, "cause"), (nested, "members")):
+        steps, info = 0, failure.describe(raised)
+        while following := getattr(info, link):
+            steps, info = steps + 1, following[0] if link == "members" else following
+        assert steps == failure.DEEPEST
+
+
 @pytest.mark.parametrize("link", ["__cause__", "__context__"])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_circle_is_cut(link, length):
@@ -701,6 +713,8 @@ def test_a_part_of_a_group_tells_where_it_came_from():
     assert (part.type_name, part.worker_pid, part.message) == ("ExceptionGroup", PID, "all")
     assert str(part) == "all (1 sub-exception)"
     assert part.__notes__ == whole.__notes__
+    assert part.__notes__ is not whole.__notes__
+    assert not hasattr(whole.derive([ValueError("b")]), "__notes__")  # as Python's own
 
 
 def test_a_group_of_ones_own_is_itself():
@@ -879,3 +893,14 @@ def test_a_foreign_workers_endless_story_is_cut():
         info = ErrorInfo("raised", "builtins", "ExceptionGroup", "x", cause=info, members=[info])
         info.members[0] = ErrorInfo("raised", "builtins", "ValueError", "leaf")
     assert depth_of(failure.rebuild(travel(info), PID)) == failure.DEEPEST + 1
+
+
+def test_a_foreign_workers_endless_groups_are_cut():
+    """Nor in groups within groups."""
+    info = ErrorInfo("raised", "builtins", "ValueError", "innermost")
+    for _ in range(50):
+        info = ErrorInfo("raised", "builtins", "ExceptionGroup", "x", members=[info])
+    error = failure.rebuild(travel(info), PID)
+    for _ in range(failure.DEEPEST):
+        error = error.exceptions[0]
+    assert type(error) is CommandError

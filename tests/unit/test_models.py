@@ -56,6 +56,7 @@ class Box(pydantic.BaseModel, Generic[T]):
 
 class Renamed(pydantic.BaseModel):
     age: int = pydantic.Field(validation_alias="in", serialization_alias="age")
+    photo: bytes = b"\xff"
 
 
 def cat(kind: type = Cat, photo: bytes = b"meow") -> Cat:
