@@ -588,7 +588,7 @@ def test_notes_arrive_before_the_workers_traceback():
     assert shown(error).count("first") == 1
 
 
-@pytest.mark.parametrize("notes", [7, "text", [object(), None], {"a": 1}, [b"x"]], ids=str)
+@pytest.mark.parametrize("notes", [7, "text", [object(), None], {"a": 1}, [b"x"]], ids=range(5))
 def test_notes_that_are_none_do_no_harm(notes):
     """Whatever stands in __notes__, the error arrives with the worker's traceback."""
     raised = Plain("x")

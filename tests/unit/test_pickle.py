@@ -26,6 +26,9 @@ class Opaque:
 
     __hash__ = None
 
+    def __repr__(self) -> str:
+        return f"Opaque({self.inside!r})"
+
 
 class Name(str):
     __slots__ = ()
