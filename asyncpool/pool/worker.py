@@ -225,6 +225,7 @@ class Worker:
             config.sys_path(),
             self.slot,
             registered_only=config.registered_only,
+            allow_pickle=config.allow_pickle,
         )
         self._connection.send(wire.frame(messages.encode(hello)))
         limit = config.start_timeout
