@@ -44,8 +44,12 @@ class Listener(Protocol):
 
     delivered: bool
 
-    def feed(self, update: Update) -> None:
-        """Take one."""
+    def feed(self, update: Update) -> bool:
+        """Take one; False: the command had no credit for it."""
+        raise NotImplementedError
+
+    def again(self) -> None:
+        """The command is run again from its beginning."""
 
     def end(self) -> None:
         """No more will come."""
