@@ -149,5 +149,7 @@ class Call:
             return
         if error is not None and not self.abandoned:
             self.future.set_exception(error)
+            if self.updates is not None:
+                self.future.exception()  # it is raised where the updates end, if anybody reads so far
         else:
             self.future.set_result(reply)  # type: ignore[arg-type] # None only where nobody reads it

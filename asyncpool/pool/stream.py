@@ -91,8 +91,6 @@ class Stream(Generic[Y, T]):
         if not self._ended:
             self._let_go(self._begun.call)
             await self._begun.stop()
-        elif not self._has_outcome and self._begun.call.future.done() and not self._begun.call.future.cancelled():
-            self._begun.call.future.exception()  # nobody wants to hear of it
 
     def __aiter__(self) -> Stream[Y, T]:
         return self

@@ -174,7 +174,8 @@ class AsyncSession(Session):
         self.finish(running, value)
 
     async def _outcome(self, running: Running, work: Any) -> Any:
-        if running.stop:  # before its first step
+        too_late = running.stop
+        if too_late:  # before its first step
             if isinstance(work, CoroutineType):
                 work.close()
             return self.refuse_cancelled(running.id)
