@@ -114,6 +114,7 @@ class AsyncSession(Session):
             self._go_on(self.early.pop(0))
         if self.stopping:
             self._end()
+        self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:
         if self._leave.asked and not (self.running or self.early or self.channel.ready()):
@@ -165,13 +166,21 @@ class AsyncSession(Session):
         self._credits[running.id] = asyncio.Event()
         task = self._loop.create_task(self._run(running, work), name=f"call {running.id}", context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._ended_task(running, task))
 
     async def _run(self, running: Running, work: Any) -> None:
-        value = await self._outcome(running, work)
+        self.finish(running, await self._outcome(running, work))
+
+    def _ended_task(self, running: Running, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._begun.pop(running.id, None)
         del self._credits[running.id]
-        self.finish(running, value)
+        if not running.settled:  # a GeneratorExit from a task of the command closes every coroutine up to here
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            assert error is not None
+            self.finish(running, self.describe(running.id, error, 0))
+        elif not task.cancelled():
+            task.exception()
 
     async def _outcome(self, running: Running, work: Any) -> Any:
         too_late = running.stop

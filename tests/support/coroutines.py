@@ -61,7 +61,7 @@ def alone(seconds: float) -> int:
 def alone_and_yield(to: int) -> Generator[int, None, int]:
     for _ in range(to):
         yield len(_running)
-    return threading.get_ident() == threading.main_thread().ident
+    return int(threading.current_thread() is threading.main_thread())
 
 
 @asyncpool.command
