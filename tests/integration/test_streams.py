@@ -27,6 +27,7 @@ from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
 from tests.support.commands import Point
 from tests.support.processes import there
+from tests.support.scripts import noise, run
 from tests.support.waiting import eventually, steps
 
 KINDS = [updates, coroutines]
@@ -633,3 +634,34 @@ async def test_an_anyio_scope_may_be_left_by_timeout() -> None:
                     pass
         assert scope.cancelled_caught
         assert await pool.run("pid") == pid
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_loop_that_ends_in_the_middle_of_a_stream_leaves_nothing(loop: str, tmp_path: Path) -> None:
+    """Without aclose: the block is left by the cancellation, and no noise is made."""
+    ended = run(
+        tmp_path / "app.py",
+        """
+        from tests.support import updates
+        import warnings
+
+        warnings.simplefilter("ignore", ResourceWarning)
+
+        async def consume(pool):
+            async with pool.stream(updates.count, 10_000) as stream:
+                async for _ in stream:
+                    await asyncio.sleep(0.001)
+
+        async def main():
+            pool = Pool("tests.support.updates", max_size=1)
+            await pool.start()
+            tasks = [asyncio.create_task(consume(pool)) for _ in range(2)]
+            forgotten = await pool.stream(updates.count, 10).__aenter__()
+            await asyncio.sleep(0.1)
+            print("ends")
+
+        RUN(main())
+        """,
+        LOOP=loop,
+    )
+    assert (ended.code, ended.out, noise(ended.err)) == (0, "ends\n", [])
