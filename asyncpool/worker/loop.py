@@ -70,7 +70,7 @@ class AsyncSession(Session):
         self._loop = asyncio.get_running_loop()
         self._leave = leave
         self._thread = threading.get_ident()
-        self._held = False  # by a plain command or a generator: the loop reads nothing
+        self._held: Running | None = None  # a plain command or a generator that holds up the loop
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[int, asyncio.Task[None]] = {}  # those that have made their first step
         self._granted = threading.Condition()  # for threads that wait for credit
@@ -101,7 +101,9 @@ class AsyncSession(Session):
         if not self._reading.acquire(blocking=False):
             return  # a thread reads it
         try:
-            self.read()
+            # A command that emitted in this very pass of the loop may have read what was there when the pass began.
+            if self.channel.ready():
+                self.read()
         except Exception as error:  # no frame, or no parent
             self._fail(error)
             return
@@ -142,7 +144,6 @@ class AsyncSession(Session):
     def _go_on(self, call: Call) -> None:
         """Begin a call, and answer it now or by a task."""
         context = contextvars.copy_context()
-        self._held = True
         asyncio._set_running_loop(None)  # a plain command may use asyncio.run, as it may in a worker without a loop
         try:
             running, value = context.run(self.begin, call)
@@ -153,12 +154,13 @@ class AsyncSession(Session):
                 value = context.run(self.stream, running, value)
             self.finish(running, value)
         finally:
-            self._held = False
+            self._held = None
             asyncio._set_running_loop(self._loop)
 
     def invoke(self, running: Running, call: Call) -> Any:
         """Call its function, in a context that knows it."""
         _current.set(running)
+        self._held = running
         return super().invoke(running, call)
 
     def _start(self, running: Running, work: Any, context: contextvars.Context) -> None:
@@ -269,7 +271,7 @@ class AsyncSession(Session):
 
     def wait_for_credit(self, running: Running) -> None:
         """Return once the caller takes an update, or the call shall stop."""
-        if self._reads_itself():
+        if self._reads_itself(running):
             super().wait_for_credit(running)
             self._loop.call_soon_threadsafe(self._after_reading)
             return
@@ -283,13 +285,13 @@ class AsyncSession(Session):
 
     def look(self, running: Running) -> None:
         """Do what has come; from another thread than the loop's, leave that to the loop."""
-        if self._reads_itself():
+        if self._reads_itself(running):
             super().look(running)
             if self.early or self.stopping:
                 self._loop.call_soon_threadsafe(self._after_reading)
 
-    def _reads_itself(self) -> bool:
-        return self._held or threading.get_ident() == self._thread
+    def _reads_itself(self, running: Running) -> bool:
+        return self._held is running or threading.get_ident() == self._thread
 
     def current(self) -> Running | None:
         """Return the call that asks; None when none runs."""
