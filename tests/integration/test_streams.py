@@ -608,12 +608,15 @@ async def test_closing_waits_for_a_stream_that_is_read_and_gives_up_one_that_is_
             assert caught.value.started
 
 
-async def test_a_stream_that_was_entered_and_forgotten_goes_with_the_pool() -> None:
-    """Nobody leaves its block."""
+async def test_a_stream_that_was_entered_and_forgotten_goes_with_the_pool(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody leaves its block; nor is there a word of an error that nobody retrieved."""
     async with pool_of() as pool:
         await pool.stream(updates.count, 2000).__aenter__()
         gc.collect()
         await pool.aclose(0.1)
+    await steps(2)
+    gc.collect()
+    assert caplog.text == ""
 
 
 async def test_the_pool_may_be_left_with_a_stream_open() -> None:
