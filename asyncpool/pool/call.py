@@ -44,8 +44,12 @@ class Listener(Protocol):
 
     delivered: bool
 
-    def feed(self, update: Update) -> None:
-        """Take one."""
+    def feed(self, update: Update) -> bool:
+        """Take one; False: the command had no credit for it."""
+        raise NotImplementedError
+
+    def again(self) -> None:
+        """The command is run again from its beginning."""
 
     def end(self) -> None:
         """No more will come."""
@@ -145,5 +149,7 @@ class Call:
             return
         if error is not None and not self.abandoned:
             self.future.set_exception(error)
+            if self.updates is not None:
+                self.future.exception()  # it is raised where the updates end, if anybody reads so far
         else:
             self.future.set_result(reply)  # type: ignore[arg-type] # None only where nobody reads it

@@ -70,7 +70,11 @@ class Ledger:
         call.may_have_run = call.may_have_run or crash.started
         if call.lease is not None or call.abandoned or (call.updates is not None and call.updates.delivered):
             return False
-        return call.crashes <= self._retries(call.command, call.retries)
+        if call.crashes > self._retries(call.command, call.retries):
+            return False
+        if call.updates is not None:
+            call.updates.again()
+        return True
 
     def _retries(self, command: Reference, asked: Retries) -> int:
         if not isinstance(asked, Inherit):

@@ -3,6 +3,8 @@
 Law 1: a slow consumer stops the command: it may send only as many updates as it has credit for.
 Law 2: credit is given back when updates are taken, many at a time.
 Law 3: while the command waits for credit, its time does not count.
+Law 4: what is left in the buffer when the caller leaves counts as taken, and so does whatever still comes: a command
+       that may finish must not wait for credit that nobody would give.
 """
 
 from __future__ import annotations
@@ -16,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from asyncpool.errors import PoolError, ResultError
 from asyncpool.pool.call import Call
 from asyncpool.protocol import payload
-from asyncpool.protocol.messages import Update
+from asyncpool.protocol.messages import MOST_BYTES, Update
 
 if TYPE_CHECKING:
     from asyncpool.pool.deadline import Deadline
 
 WINDOW = 16  # updates that may be on their way or not taken
-MOST_BYTES = 2**20  # of them; while there are fewer, one more of any size may come
 
 Y = TypeVar("Y")  # an update
 T = TypeVar("T")  # the result
@@ -67,7 +68,7 @@ class Stream(Generic[Y, T]):
         self._paused: Deadline | None = None
         self._ended = False
         self._left = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
         self._outcome: T | None = None
         self._has_outcome = False
         self.delivered: bool = False
@@ -86,31 +87,44 @@ class Stream(Generic[Y, T]):
         if self._begun is None:
             return
         self._left = True
-        self._received.clear()
+        self._wake()  # another task that iterates learns of it
         if not self._ended:
+            self._let_go(self._begun.call)
             await self._begun.stop()
-        elif not self._has_outcome and self._begun.call.future.done() and not self._begun.call.future.cancelled():
-            self._begun.call.future.exception()  # nobody wants to hear of it
 
     def __aiter__(self) -> Stream[Y, T]:
         return self
 
     async def __anext__(self) -> Y:
         begun = self._entered()
-        while not self._received:
+        while not self._received or self._left:
+            if self._has_outcome:
+                raise StopAsyncIteration
+            if self._left:
+                raise PoolError("the block of this stream() was left: its updates can only be read within it")
             if self._ended:
                 await self._finish(begun)
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            else:
+                await self._change()
         update = self._received.popleft()
         self.delivered = True
-        self._take(begun.call)
+        self._take(begun.call, 1)
         try:
             value: Y = begun.updates.decode(update.value)
         except Exception as error:  # decoding runs the user's own __post_init__
-            raise ResultError(f"{begun.call.title} sent an update that its annotation does not say: {error}") from None
+            text = f"{begun.call.title} sent an update that its annotation does not say: {error}"
+            refused = ResultError(text)
+            refused.message, refused.worker_pid = text, begun.call.pid
+            raise refused from None
         return value
+
+    async def _change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
 
     @property
     def result(self) -> T:
@@ -135,9 +149,14 @@ class Stream(Generic[Y, T]):
 
     # --- credit ------------------------------------------------------------------------------------------------------
 
-    def _take(self, call: Call) -> None:
-        """One update was taken; give credit back when it is worth a frame."""
-        self._taken += 1
+    def _let_go(self, call: Call) -> None:
+        count = len(self._received)
+        self._received.clear()
+        self._take(call, count)
+
+    def _take(self, call: Call, number: int) -> None:
+        """So many updates were taken; give credit back when it is worth a frame."""
+        self._taken += number
         if 2 * self._taken < WINDOW and 2 * sum(self._sizes) < MOST_BYTES:
             return
         count, self._taken = self._taken, 0
@@ -153,25 +172,39 @@ class Stream(Generic[Y, T]):
 
     # --- what the pool tells -----------------------------------------------------------------------------------------
 
-    def feed(self, update: Update) -> None:
-        """Take in an update."""
-        if self._begun is None or self._left:
-            return
-        self._received.append(update)
+    def feed(self, update: Update) -> bool:
+        """Take in an update; False: the command had no credit for it."""
+        begun = self._begun
+        if begun is None or self._credit <= 0 or sum(self._sizes) >= MOST_BYTES:
+            return False
         self._sizes.append(len(memoryview(update.value)))
         self._credit -= 1
-        deadline = self._begun.call.deadline
-        starved = self._credit <= 0 or sum(self._sizes) >= MOST_BYTES
-        if starved and self._paused is None and deadline is not None:
-            deadline.pause()
-            self._paused = deadline
-        self._wake()
+        self._pause_if_starved(begun.call)
+        if self._left:
+            self._take(begun.call, 1)
+        else:
+            self._received.append(update)
+            self._wake()
+        return True
+
+    def again(self) -> None:
+        """The command is run again: what nobody has seen of its last run is forgotten."""
+        self._received.clear()
+        self._sizes.clear()
+        self._taken, self._credit, self._paused = 0, WINDOW, None
 
     def end(self) -> None:
         """No more will come."""
         self._ended = True
         self._wake()
 
+    def _pause_if_starved(self, call: Call) -> None:
+        starved = self._credit <= 0 or sum(self._sizes) >= MOST_BYTES
+        if starved and self._paused is None and call.deadline is not None and not call.asked_to_stop:
+            call.deadline.pause()
+            self._paused = call.deadline
+
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -289,7 +289,7 @@ class Worker:
     def stop_call(self, call: Call, cause: Cause, reason: str) -> None:
         """Stop one call: ask its command where it heeds that, and kill the worker where it does not, or not in time."""
         grace = call.grace
-        if grace is None or self.state is not State.READY or self._connection.unsent:
+        if grace is None or self.state is not State.READY or (self._connection.unsent and len(self.calls) == 1):
             self.kill(cause, reason)
         elif not call.asked_to_stop:
             call.asked_to_stop = True
@@ -370,8 +370,8 @@ class Worker:
             call = self.calls.get(message.id)
             if call is None:
                 return f"an update of call {message.id}, which it does not have"
-            if call.updates is not None:
-                call.updates.feed(message)
+            if call.updates is not None and not call.updates.feed(message):
+                return f"an update of call {message.id} for which it had no credit"
         return None
 
     def disconnected(self) -> None:

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
+MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go
 NOTHING = Raw(b"\xc0")  # nil
 NO_META: Mapping[str, str] = {}
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8

@@ -20,6 +20,7 @@ import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond 
 import _thread
 import os
 import select
+from collections.abc import Callable
 
 SIGTERM: int = _signal.SIGTERM
 
@@ -32,6 +33,7 @@ class Leave:
 
     def __init__(self, wire: int) -> None:
         self._asked = False
+        self.on_asked: Callable[[], object] | None = None  # an event loop's way to hear of it
         self._wire = wire
         self._reads, self._writes = os.pipe()
         os.set_blocking(self._reads, False)
@@ -79,6 +81,8 @@ class Leave:
 
     def _ask(self, _number: int, _frame: object) -> None:
         self._asked = True
+        if self.on_asked is not None:
+            self.on_asked()
 
     # A child that is forked by a command (multiprocessing, os.fork) shall die by SIGTERM as it would elsewhere, and
     # must wake no worker. One that comes before ``_let_go`` has run waits, or the inherited handler would swallow it.

@@ -2,8 +2,10 @@
 
 Law 1: frames are read in the loop's thread, one at a time, whenever there is one; so Cancel is heard between two steps
        of a command.
-Law 2: a plain command, or a generator, holds up the loop: the parent gives it the worker alone.
-Law 3: at Stop, at the end of input and at SIGTERM, what runs is finished.
+Law 2: a plain command, or a generator, holds up the loop: the parent gives it the worker alone. Its threads read for
+       themselves, as without a loop.
+Law 3: at Stop and at the end of input, what runs is finished. After SIGTERM the worker reads on, or nobody would hear
+       of credit and Cancel, and leaves at the first moment at which nothing runs and nothing has come.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Callable
+from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from msgspec import Raw
-
 from asyncpool import commands
-from asyncpool.protocol import failure, messages
-from asyncpool.protocol.messages import Failure, Update
+from asyncpool.commands import Cancelled
+from asyncpool.protocol.messages import Call
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.running import Running
 from asyncpool.worker.session import Session
@@ -29,14 +31,33 @@ Begun = tuple[Running, Any]
 
 def serve(session: Session, leave: Leave, begun: Begun | None = None) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
-    asyncio.run(_serve(session, leave, begun))
+    with asyncio.Runner() as runner:
+        served = runner.get_loop().create_task(_serve(session, leave, begun))
+        while not served.done():
+            try:
+                runner.run(_wait(served))
+            except (SystemExit, KeyboardInterrupt):
+                # A task of a command has raised it: asyncio gives it to whoever awaits that task, and stops the loop.
+                # Or SIGINT has come: then ``served`` is cancelled by now.
+                continue
+        if served.cancelled():
+            raise KeyboardInterrupt
+        served.result()
+
+
+async def _wait(served: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.wait([served])
+    except asyncio.CancelledError:
+        served.cancel()
+        raise
 
 
 async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:
-    async_session = AsyncSession(session)
+    async_session = AsyncSession(session, leave)
     commands.runtime = async_session
     try:
-        await async_session.serve(leave, begun)
+        await async_session.serve(begun)
     finally:
         commands.runtime = session
 
@@ -44,116 +65,194 @@ async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:
 class AsyncSession(Session):
     """Goes on with a session on the running event loop."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, leave: Leave) -> None:
         self.__dict__.update(session.__dict__)
         self._loop = asyncio.get_running_loop()
+        self._leave = leave
         self._thread = threading.get_ident()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._held: Running | None = None  # a plain command or a generator that holds up the loop
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: dict[int, asyncio.Task[None]] = {}  # those that have made their first step
         self._granted = threading.Condition()  # for threads that wait for credit
         self._credits: dict[int, asyncio.Event] = {}  # for tasks that do
         self._ended = asyncio.Event()
+        self._error: Exception | None = None
 
-    async def serve(self, leave: Leave, begun: Begun | None) -> None:
+    async def serve(self, begun: Begun | None) -> None:
         """Answer calls."""
         self._loop.add_reader(self.channel.descriptor, self._readable)
-        self._loop.add_reader(leave.descriptor, self._asked_to_leave, leave)
+        self._loop.add_reader(self._leave.descriptor, self._leave.drain)
+        self._leave.on_asked = lambda: self._loop.call_soon_threadsafe(self._leave_if_idle)
         try:
             if begun is not None:
-                self._go_on(*begun)
+                self._start(*begun, contextvars.copy_context())
+            self._leave_if_idle()  # it may have been asked before
             await self._ended.wait()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values())
+            while self._tasks:
+                await asyncio.wait(self._tasks)
         finally:
+            self._leave.on_asked = None
             self._loop.remove_reader(self.channel.descriptor)
-            self._loop.remove_reader(leave.descriptor)
+            self._loop.remove_reader(self._leave.descriptor)
+        if self._error is not None:
+            raise self._error
 
     def _readable(self) -> None:
-        self.read()
-        self._begin_early()
+        if not self._reading.acquire(blocking=False):
+            return  # a thread reads it
+        try:
+            # A command that emitted in this very pass of the loop may have read what was there when the pass began.
+            if self.channel.ready():
+                self.read()
+        except Exception as error:  # no frame, or no parent
+            self._fail(error)
+            return
+        finally:
+            self._reading.release()
+        self._after_reading()
+
+    def _after_reading(self) -> None:
+        while self.early:
+            self._go_on(self.early.pop(0))
         if self.stopping:
             self._end()
+        self._leave_if_idle()
 
-    def _begin_early(self) -> None:
-        while self._early:
-            self._go_on(*self.begin(self._early.pop(0)))
-
-    def _asked_to_leave(self, leave: Leave) -> None:
-        leave.drain()
-        if leave.asked:
+    def _leave_if_idle(self) -> None:
+        if self._leave.asked and not (self.running or self.early or self.channel.ready()):
             self._end()
 
     def _end(self) -> None:
-        """Read no more; what runs is finished, and without a parent nobody would take it."""
+        """Read no more. What waits for credit shall stop: none will come."""
         self._loop.remove_reader(self.channel.descriptor)
         self._ended.set()
+        with self._granted:
+            self._granted.notify_all()
+        for event in self._credits.values():
+            event.set()
 
-    def _go_on(self, running: Running, value: Any) -> None:
-        """Answer a call that has begun, now or by a task."""
-        if isinstance(value, (CoroutineType, AsyncGeneratorType)):
-            self._credits[running.id] = asyncio.Event()
-            task = self._loop.create_task(self._run(running, value), name=f"call {running.id}")
-            self._tasks[running.id] = task
-            return
-        if isinstance(value, GeneratorType):
-            value = self.stream(running, value)
-        self.finish(running, value)
+    def _fail(self, error: Exception) -> None:
+        """The parent is gone, or talks nonsense: nobody waits for what runs."""
+        self._error = self._error or error
+        self.stopping = True
+        self._end()
+        for task in self._tasks:
+            task.cancel()
+
+    # --- a call ------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, call: Call) -> None:
+        """Begin a call, and answer it now or by a task."""
+        context = contextvars.copy_context()
+        asyncio._set_running_loop(None)  # a plain command may use asyncio.run, as it may in a worker without a loop
+        try:
+            running, value = context.run(self.begin, call)
+            if isinstance(value, (CoroutineType, AsyncGeneratorType)):
+                self._start(running, value, context)
+                return
+            if isinstance(value, GeneratorType):
+                value = context.run(self.stream, running, value)
+            self.finish(running, value)
+        finally:
+            self._held = None
+            asyncio._set_running_loop(self._loop)
+
+    def invoke(self, running: Running, call: Call) -> Any:
+        """Call its function, in a context that knows it."""
+        _current.set(running)
+        self._held = running
+        return super().invoke(running, call)
+
+    def _start(self, running: Running, work: Any, context: contextvars.Context) -> None:
+        context.run(_current.set, running)
+        self._credits[running.id] = asyncio.Event()
+        task = self._loop.create_task(self._run(running, work), name=f"call {running.id}", context=context)
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._ended_task(running, task))
 
     async def _run(self, running: Running, work: Any) -> None:
-        _current.set(running)
-        value = await self._outcome(running, work)
-        del self._tasks[running.id], self._credits[running.id]
-        self.finish(running, value)
+        self.finish(running, await self._outcome(running, work))
+
+    def _ended_task(self, running: Running, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._begun.pop(running.id, None)
+        del self._credits[running.id]
+        if not running.settled:  # a GeneratorExit from a task of the command closes every coroutine up to here
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            assert error is not None
+            self.finish(running, self.describe(running.id, error, 0))
+        elif not task.cancelled():
+            task.exception()
 
     async def _outcome(self, running: Running, work: Any) -> Any:
+        too_late = running.stop
+        if too_late:  # before its first step
+            if isinstance(work, CoroutineType):
+                work.close()
+            return self.refuse_cancelled(running.id)
+        task = asyncio.current_task()
+        assert task is not None
+        self._begun[running.id] = task
         try:
             if isinstance(work, AsyncGeneratorType):
                 return await self._stream(running, work)
             return await work
         except asyncio.CancelledError as error:
-            if running.stop:
-                return Failure(running.id, failure.refusal("cancelled", "the command was stopped"))
-            return self.describe(running.id, error, 1)
+            return self.refuse_cancelled(running.id) if running.stop else self.describe(running.id, error, 1)
         except BaseException as error:  # also SystemExit and KeyboardInterrupt, which a task would not keep to itself
             return self.describe(running.id, error, 1)
+
+    def finish(self, running: Running, value: Any) -> None:
+        """Answer a call."""
+        try:
+            super().finish(running, value)
+        except OSError as error:
+            self._fail(error)
+        self._leave_if_idle()
+
+    def settle(self, running: Running) -> None:
+        """Let none of its threads read or write any more (law 4)."""
+        super().settle(running)
+        with self._granted:
+            self._granted.notify_all()
 
     async def _stream(self, running: Running, generator: AsyncGeneratorType[Any, Any]) -> Any:
         try:
             async for update in generator:
                 try:
-                    body = self._update(running, update)
+                    body = self.encode_update(running, update) if running.listening else b""
                 except Exception as error:
-                    return Failure(running.id, failure.refusal("result", f"an update cannot travel: {error}"))
+                    return self.refuse_update(running, error)
                 await self._send_update(running, body)
+                if running.stop:
+                    raise Cancelled
             return None
         finally:
             await generator.aclose()
-
-    def _update(self, running: Running, update: Any) -> bytes:
-        return (
-            messages.encode(Update(running.id, Raw(self._registry.codec.encode(update)))) if running.listening else b""
-        )
 
     async def _send_update(self, running: Running, body: bytes) -> None:
         if not running.listening:
             await asyncio.sleep(0)  # a Cancel may have come
             return
-        while not running.may_send():
+        while not self.try_to_send(running, body):
+            if self.stopping:
+                raise Cancelled
             event = self._credits[running.id]
             event.clear()
+            began = monotonic()
             await event.wait()
-        running.sent(len(body))
-        self.write(body)
+            running.waited(monotonic() - began)
 
     # --- Session -----------------------------------------------------------------------------------------------------
 
     def cancel(self, call: Running) -> None:
-        """The command of a call shall stop: its task is cancelled."""
+        """The command of a call shall stop: its task is cancelled, once it has made its first step."""
         call.stop = True
         with self._granted:
             self._granted.notify_all()
-        task = self._tasks.get(call.id)
+        task = self._begun.get(call.id)
         if task is not None:
-            task.cancel()
+            self._in_loop(task.cancel)
 
     def grant(self, call: Running, count: int) -> None:
         """The caller of a call has taken updates."""
@@ -162,23 +261,37 @@ class AsyncSession(Session):
             self._granted.notify_all()
         event = self._credits.get(call.id)
         if event is not None:
-            event.set()
+            self._in_loop(event.set)
+
+    def _in_loop(self, act: Callable[[], object]) -> None:
+        if threading.get_ident() == self._thread:
+            act()
+        else:
+            self._loop.call_soon_threadsafe(act)
 
     def wait_for_credit(self, running: Running) -> None:
         """Return once the caller takes an update, or the call shall stop."""
-        if threading.get_ident() == self._thread:
+        if self._reads_itself(running):
             super().wait_for_credit(running)
-            self._loop.call_soon(self._begin_early)  # what was read meanwhile
+            self._loop.call_soon_threadsafe(self._after_reading)
             return
+        began = monotonic()
         with self._granted:
-            self._granted.wait_for(lambda: running.may_send() or running.stop or running.settled)
+            self._granted.wait_for(
+                lambda: running.may_send() or running.stop or running.settled or self.stopping,
+            )
+        running.stop = running.stop or self.stopping
+        running.waited(monotonic() - began)
 
-    def look(self) -> None:
-        """Do what has come; from another thread, leave that to the loop."""
-        if threading.get_ident() == self._thread:
-            super().look()
-            if self._early:
-                self._loop.call_soon(self._begin_early)
+    def look(self, running: Running) -> None:
+        """Do what has come; from another thread than the loop's, leave that to the loop."""
+        if self._reads_itself(running):
+            super().look(running)
+            if self.early or self.stopping:
+                self._loop.call_soon_threadsafe(self._after_reading)
+
+    def _reads_itself(self, running: Running) -> bool:
+        return self._held is running or threading.get_ident() == self._thread
 
     def current(self) -> Running | None:
         """Return the call that asks; None when none runs."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 from collections import deque
 from time import monotonic
 
-MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go
+from asyncpool.protocol.messages import MOST_BYTES
 
 
 class Running:
@@ -28,24 +29,35 @@ class Running:
         self._credit = credit
         self._untaken: deque[int] = deque()  # sizes, in bytes, of the updates that the caller has not taken
         self._bytes = 0
+        self._lock = _thread.allocate_lock()  # threads of the command send, others read
 
     @property
     def deadline(self) -> float | None:
         """Seconds that are left of its timeout; None: it has none."""
         return None if self._ends is None else max(0.0, self._ends - monotonic())
 
+    def waited(self, seconds: float) -> None:
+        """It has waited so long for credit: that time does not count."""
+        if self._ends is not None:
+            self._ends += seconds
+
     def may_send(self) -> bool:
         """Say whether the caller takes one more update."""
         return self._credit > 0 and self._bytes < MOST_BYTES
 
-    def sent(self, size: int) -> None:
-        """An update of so many bytes is on its way."""
-        self._credit -= 1
-        self._untaken.append(size)
-        self._bytes += size
+    def take(self, size: int) -> bool:
+        """Use credit for an update of so many bytes; False: there is none."""
+        with self._lock:
+            if not self.may_send():
+                return False
+            self._credit -= 1
+            self._untaken.append(size)
+            self._bytes += size
+            return True
 
     def grant(self, count: int) -> None:
         """The caller has taken *count* updates and takes as many more."""
-        self._credit += count
-        for _ in range(min(count, len(self._untaken))):
-            self._bytes -= self._untaken.popleft()
+        with self._lock:
+            self._credit += count
+            for _ in range(min(count, len(self._untaken))):
+                self._bytes -= self._untaken.popleft()

@@ -13,7 +13,7 @@ from asyncpool.worker.session import Session
 
 def serve(session: Session, leave: Leave) -> None:
     """Answer calls until Stop, the end of input or SIGTERM."""
-    while leave.wait() and (call := session.next_call()) is not None:
+    while (session.early or leave.wait()) and (call := session.next_call()) is not None:
         running, value = session.begin(call)
         del call  # its arguments, when the command is done with them
         if isinstance(value, (CoroutineType, AsyncGeneratorType)):

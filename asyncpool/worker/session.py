@@ -3,11 +3,15 @@
 Law 1: nothing of a call begins before its frame's last byte.
 Law 2: each Call is answered by exactly one Result or Failure, whatever the command raises or returns.
 Law 3: one frame is read, and one written, at a time, whichever thread does it.
+Law 4: once a call is settled, no thread of it reads or writes: neither can an update follow its reply, nor is the next
+       frame taken from whoever waits for it.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
+import select
 from collections.abc import Callable
 from time import monotonic
 from types import GeneratorType
@@ -44,45 +48,58 @@ class Session(Runtime):
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
         self._looked = 0.0
-        self._early: list[Call] = []  # read by a thread that waited for credit
+        self.early: list[Call] = []  # read while something else was waited for
+        self._bell: tuple[int, int] | None = None  # a pipe that wakes the threads that wait for credit
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
     def next_call(self) -> Call | None:
         """Return the next Call, None at Stop and at the end of input."""
         with self._reading:
-            while not self._early and not self.stopping:
+            while not self.early and not self.stopping:
                 self.read()
-            return self._early.pop(0) if self._early else None
+            return self.early.pop(0) if self.early else None
 
     def read(self) -> None:
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
         body = self.channel.receive()
         message = Stop() if body is None else messages.decode_to_worker(body)
         if isinstance(message, Call):
-            self._early.append(message)
+            self.early.append(message)
         elif isinstance(message, Ping):
             self.send(Pong(message.nonce))
         elif isinstance(message, Stop):
             self.stopping = True
-        elif isinstance(message, (Cancel, Credit)) and (call := self.running.get(message.id)) is not None:
-            if isinstance(message, Cancel):
-                self.cancel(call)
-            else:
-                self.grant(call, message.n)
+        elif isinstance(message, Cancel):
+            self._cancel(message.id)
+        elif isinstance(message, Credit) and (call := self.running.get(message.id)) is not None:
+            self.grant(call, message.n)
 
-    def look(self) -> None:
-        """Do what has come."""
-        with self._reading:
-            while not self.stopping and self.channel.ready():
+    def _cancel(self, number: int) -> None:
+        if (running := self.running.get(number)) is not None:
+            self.cancel(running)
+        for call in self.early:
+            if call.id == number:  # it need not even begin
+                self.early.remove(call)
+                self.send(self.refuse_cancelled(number))
+                break
+
+    def look(self, running: Running) -> None:
+        """Do what has come, on behalf of a running call; where another thread reads already, leave it to that."""
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            while not (running.settled or self.stopping) and self.channel.ready():
                 self.read()
+        finally:
+            self._reading.release()
 
-    def look_sometimes(self) -> None:
+    def look_sometimes(self, running: Running) -> None:
         """Do what has come, unless that was done just now."""
         now = monotonic()
         if now >= self._looked + LOOK_AFTER:
             self._looked = now
-            self.look()
+            self.look(running)
 
     def cancel(self, call: Running) -> None:
         """The command of a call shall stop."""
@@ -107,9 +124,10 @@ class Session(Runtime):
         """Call the function of a call; returns what it returned, or a Failure."""
         running = Running(call.id, call.deadline, call.credit, call.meta)
         self.running[call.id] = running
-        return running, self._begin(call)
+        return running, self.invoke(running, call)
 
-    def _begin(self, call: Call) -> Any:
+    def invoke(self, running: Running, call: Call) -> Any:
+        """Call its function."""
         try:
             entry = self._registry.find(call.command)
         except NotFound as error:
@@ -130,15 +148,28 @@ class Session(Runtime):
     def describe(self, number: int, error: BaseException, skip_frames: int) -> Failure:
         """Return an exception of a command as the reply that it is."""
         if isinstance(error, Cancelled):
-            return Failure(number, failure.refusal("cancelled", "the command was stopped"))
+            return self.refuse_cancelled(number)
         return Failure(number, failure.describe(error, skip_frames=skip_frames))
+
+    def refuse_cancelled(self, number: int) -> Failure:
+        """Return the reply of a command that was stopped."""
+        return Failure(number, failure.refusal("cancelled", "the command was stopped"))
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""
-        running.settled = True
+        self.settle(running)
         del self.running[running.id]
         stdio.flush()
         self.write(self._encoded(running.id, value))
+
+    def settle(self, running: Running) -> None:
+        """Let none of its threads read or write any more (law 4)."""
+        with self._writing:
+            running.settled = True
+        if self._bell is not None:
+            os.write(self._bell[1], b"!")
+            with self._reading:  # whoever waited for credit is out now
+                os.read(self._bell[0], 1)
 
     def _encoded(self, number: int, value: Any) -> bytes:
         limit = self.channel.limit
@@ -171,9 +202,9 @@ class Session(Runtime):
             try:
                 self.send_update(running, update)
             except Exception as error:  # it cannot travel
-                generator.close()
-                return Failure(running.id, failure.refusal("result", f"an update cannot travel: {error}"))
-            self.look_sometimes()
+                self.attempt(running.id, generator.close)
+                return self.refuse_update(running, error)
+            self.look_sometimes(running)
             if running.stop:
                 return self.attempt(running.id, lambda: self._close(generator))
 
@@ -181,32 +212,59 @@ class Session(Runtime):
         generator.close()
         raise Cancelled
 
+    def refuse_update(self, running: Running, error: Exception) -> Failure:
+        """Return the reply of a command whose update cannot travel."""
+        return Failure(running.id, failure.refusal("result", f"an update cannot travel: {error}"))
+
     def send_update(self, running: Running, update: Any) -> None:
         """Send an update once the caller takes it; drop it when nobody listens or the call shall stop."""
-        if not running.listening:
-            return
-        body = messages.encode(Update(running.id, Raw(self._registry.codec.encode(update))))
-        size = len(body)
-        if size > self.channel.limit:
-            raise ValueError(f"it is {size:,} bytes, above max_message of {self.channel.limit:,}")
-        if not running.may_send():
-            self.wait_for_credit(running)
-        if not running.stop and not running.settled:
-            running.sent(size)
-            self.write(body)
+        if running.listening:
+            body = self.encode_update(running, update)
+            while not self.try_to_send(running, body):
+                self.wait_for_credit(running)
+
+    def encode_update(self, running: Running, update: Any) -> bytes:
+        """Return an update as a frame's body.
+
+        Raises:
+            TypeError, ValueError: It cannot travel.
+        """
+        body: bytes = messages.encode(Update(running.id, Raw(self._registry.codec.encode(update))))
+        if len(body) > self.channel.limit:
+            raise ValueError(f"it is {len(body):,} bytes, above max_message of {self.channel.limit:,}")
+        return body
+
+    def try_to_send(self, running: Running, body: bytes) -> bool:
+        """Send an update, or drop it when the call shall stop; False: there is no credit."""
+        with self._writing:
+            if running.stop or running.settled:
+                return True
+            if not running.take(len(body)):
+                return False
+            self.channel.send(body)
+            return True
 
     def wait_for_credit(self, running: Running) -> None:
         """Return once the caller takes an update, or the call shall stop."""
+        began = monotonic()
         with self._reading:
-            while not (running.may_send() or running.stop or running.settled or self.stopping):
-                self.read()
-            running.stop = running.stop or self.stopping
+            if self._bell is None:
+                self._bell = os.pipe()
+        while True:
+            with self._reading:
+                if running.may_send() or running.stop or running.settled or self.stopping:
+                    break
+                if self.channel.descriptor in select.select([self.channel.descriptor, self._bell[0]], [], [])[0]:
+                    self.read()
+        running.stop = running.stop or self.stopping
+        running.waited(monotonic() - began)
 
     # --- commands.Runtime: below a running command -------------------------------------------------------------------
 
     def current(self) -> Running | None:
         """Return the call that asks; None when none runs."""
-        return next(iter(self.running.values()), None)
+        running = tuple(self.running.values())  # in one step: other threads may look too
+        return running[0] if running else None
 
     def emit(self, update: Any) -> None:
         """Send an update to the caller."""
@@ -214,8 +272,7 @@ class Session(Runtime):
         if running is None or running.settled:
             return
         self.send_update(running, update)
-        if not running.listening:
-            self.look_sometimes()
+        self.look_sometimes(running)
         if running.stop:
             raise Cancelled
 
@@ -243,5 +300,5 @@ class Context(CallContext):
     def cancelled(self) -> bool:
         """Say whether the command shall stop, because its caller is gone or its time is over."""
         if not self._running.stop and not self._running.settled:
-            self._session.look_sometimes()
+            self._session.look_sometimes(self._running)
         return self._running.stop
