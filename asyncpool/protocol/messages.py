@@ -19,6 +19,7 @@ from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
 NOTHING = Raw(b"\xc0")  # nil
+CHUNK = ("asyncpool", "chunk")  # a Call of it runs one command on many arguments: see the wire protocol's page
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
 

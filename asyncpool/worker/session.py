@@ -40,7 +40,7 @@ class Session(Runtime):
         self.slot = slot
         self.stopping: bool = False  # Stop, or the end of input, has come
         self.running: dict[int, Running] = {}
-        self._registry = registry
+        self.registry = registry
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
         self._looked = 0.0
@@ -107,11 +107,15 @@ class Session(Runtime):
         """Call the function of a call; returns what it returned, or a Failure."""
         running = Running(call.id, call.deadline, call.credit, call.meta)
         self.running[call.id] = running
+        if call.command == messages.CHUNK:
+            from asyncpool.worker import chunk  # few programs want it
+
+            return running, chunk.begin(self, running, call)
         return running, self._begin(call)
 
     def _begin(self, call: Call) -> Any:
         try:
-            entry = self._registry.find(call.command)
+            entry = self.registry.find(call.command)
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
         try:
@@ -138,10 +142,11 @@ class Session(Runtime):
         running.settled = True
         del self.running[running.id]
         stdio.flush()
-        self.write(self._encoded(running.id, value))
+        self.write(self.encoded(running.id, value))
 
-    def _encoded(self, number: int, value: Any) -> bytes:
-        limit = self.channel.limit
+    def encoded(self, number: int, value: Any, spare: int = 0) -> bytes:
+        """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message."""
+        limit = self.channel.limit - spare
         reply = value if isinstance(value, Failure) else self._result(number, value)
         encoded = messages.encode(reply)
         if len(encoded) > limit and isinstance(reply, Failure):
@@ -213,8 +218,9 @@ class Session(Runtime):
         running = self.current()
         if running is None or running.settled:
             return
-        self.send_update(running, update)
-        if not running.listening:
+        if running.listening and not running.quiet:
+            self.send_update(running, update)
+        else:
             self.look_sometimes()
         if running.stop:
             raise Cancelled

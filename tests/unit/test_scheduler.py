@@ -11,9 +11,10 @@ from asyncpool.pool.scheduler import Scheduler
 class Ticket:
     """What waits for a worker."""
 
-    def __init__(self, name: str, exclusive: bool = False) -> None:
+    def __init__(self, name: str, exclusive: bool = False, key: object = None) -> None:
         self.name = name
         self.exclusive = exclusive
+        self.key = key
 
     def __repr__(self) -> str:
         return self.name
