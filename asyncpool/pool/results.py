@@ -241,11 +241,12 @@ class Results(Generic[T]):
             self._settle(place, PayloadError(f"an item cannot travel: {error}"))
             return
         size = len(memoryview(raw))
-        if self._batch_bytes + size > MOST_BYTES:
+        most = min(MOST_BYTES, self._caller.config.max_message // 2)
+        if self._batch_bytes + size > most:
             await self._ship(supervisor)
         self._batch.append((place, raw))
         self._batch_bytes += size
-        if len(self._batch) >= self._chunk:
+        if len(self._batch) >= self._chunk or self._batch_bytes > most:
             await self._ship(supervisor)
 
     async def _ship(self, supervisor: Supervisor) -> None:
