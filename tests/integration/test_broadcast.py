@@ -13,10 +13,8 @@ from tests.support import commands, items
 from tests.support.waiting import eventually, steps
 
 
-async def three(**options: object) -> Pool:
-    pool = Pool(commands, items, min_size=3, max_size=3, stderr="discard", **options)  # type: ignore[arg-type]
-    await pool.start()
-    return pool
+def three(**options: object) -> Pool:
+    return Pool(commands, items, min_size=3, max_size=3, stderr="discard", **options)  # type: ignore[arg-type]
 
 
 async def test_each_worker_runs_it_once() -> None:
@@ -30,7 +28,7 @@ async def test_each_worker_runs_it_once() -> None:
 
 async def test_idle_workers_run_it_at_once_and_busy_ones_when_they_are_free(gate: Gate) -> None:
     """The busy one before the calls that wait; the others serve on meanwhile."""
-    async with await three() as pool:
+    async with three() as pool:
         running = asyncio.create_task(pool.run("wait_at", gate.path))
         await eventually(gate.reached)
         told = asyncio.create_task(pool.broadcast("append", f"{gate.path}.told", "told"))
@@ -62,7 +60,7 @@ async def test_failures_come_as_one_group() -> None:
 
 async def test_a_worker_that_dies_meanwhile_gives_its_error(gate: Gate) -> None:
     """Whether it had begun or not; the others are not touched, and it runs nowhere else."""
-    async with await three() as pool:
+    async with three() as pool:
         running = asyncio.create_task(pool.run("wait_at", gate.path))
         await eventually(gate.reached)
         told = asyncio.create_task(pool.options(return_exceptions=True).broadcast("pid"))
@@ -107,7 +105,7 @@ async def test_workers_that_start_meanwhile_are_not_included(gate: Gate) -> None
 @pytest.mark.parametrize("command", [commands.wait_at, functools.partial(items.wait_later_at, item=1)])
 async def test_cancelling_it_stops_it_everywhere(gate: Gate, command: object) -> None:
     """Where it runs it is stopped, where it waits it never runs."""
-    async with await three() as pool:
+    async with three() as pool:
         running = asyncio.create_task(pool.run("wait_at", f"{gate.path}.2"))
         await steps(2)
         told = asyncio.create_task(pool.broadcast(command, gate.path))  # type: ignore[call-overload]
@@ -123,7 +121,7 @@ async def test_cancelling_it_stops_it_everywhere(gate: Gate, command: object) ->
 
 async def test_it_waits_no_longer_than_acquire_timeout(gate: Gate) -> None:
     """For each worker; those that were free have run it."""
-    async with await three(acquire_timeout=0.05) as pool:
+    async with three(acquire_timeout=0.05) as pool:
         running = asyncio.create_task(pool.run("wait_at", gate.path))
         await eventually(gate.reached)
         results = await pool.options(return_exceptions=True).broadcast("pid")
@@ -152,7 +150,7 @@ async def test_async_workers_run_it_beside_others(gate: Gate) -> None:
 
 async def test_checked_workers_are_checked_first() -> None:
     """With check_on_acquire each idle worker is pinged before."""
-    async with await three(check_on_acquire=True) as pool:
+    async with three(check_on_acquire=True) as pool:
         pids = [worker.pid for worker in pool.workers()]
         assert await pool.broadcast("pid") == pids
         assert await pool.broadcast("pid") == pids

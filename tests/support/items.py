@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
+from typing import Any
 
 import asyncpool
 from tests.support import commands
@@ -29,7 +30,7 @@ async def later_than(item: int, bound: int) -> int:
 
 
 @asyncpool.command
-def steps_of(item: int) -> Iterator[int]:
+def steps_of(item: int) -> Generator[Any, None, int]:
     """Yield, emit, and return."""
     asyncpool.emit(["an update", item])
     yield item
