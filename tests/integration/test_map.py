@@ -206,9 +206,8 @@ async def test_a_map_that_is_left_while_it_holds_back_lets_the_next_one_go(gate:
 
 async def test_acquire_timeout_is_not_for_maps(gate: Gate) -> None:
     """An item may wait as long as those before it take."""
-    async with small(acquire_timeout=0.05) as pool:
-        async with pool.map("sleep", [0.1] * 6, ordered=False) as slept:
-            assert [each async for each in slept] == [0.1] * 6
+    async with small(acquire_timeout=0.05) as pool, pool.map("sleep", [0.1] * 6, ordered=False) as slept:
+        assert [each async for each in slept] == [0.1] * 6
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -269,10 +268,9 @@ async def test_an_unknown_command_is_told_for_each_item(chunk: int) -> None:
 @CHUNKS
 async def test_registered_only_holds_in_chunks_too(chunk: int) -> None:
     """A chunk is no way around it."""
-    async with small(registered_only=True) as pool:
-        async with pool.map(os.getenv, ["HOME"], chunk=chunk) as done:
-            with pytest.raises(UnknownCommand, match="registered_only"):
-                await anext(done)
+    async with small(registered_only=True) as pool, pool.map(os.getenv, ["HOME"], chunk=chunk) as done:
+        with pytest.raises(UnknownCommand, match="registered_only"):
+            await anext(done)
 
 
 @CHUNKS
@@ -388,17 +386,16 @@ async def test_a_cancelled_wait_loses_no_result(gate: Gate) -> None:
 
 async def test_the_pool_may_close_in_the_middle(gate: Gate) -> None:
     """What runs gets PoolClosed in its place, nothing more is pulled, and the map ends."""
-    async with small() as pool:
-        async with pool.map("wait_at", itertools.repeat(gate.path), return_exceptions=True) as done:
-            await eventually(lambda: len(gate.reached()) == 2)
-            await pool.aclose(0)
-            results = []
-            with pytest.raises(PoolClosed):
-                async for each in done:
-                    results.append(each)
-            assert 4 <= len(results) <= 5
-            assert {type(each) for each in results} == {PoolClosed}
-            assert [each.started for each in results[:4]] == [True, True, False, False]
+    async with small() as pool, pool.map("wait_at", itertools.repeat(gate.path), return_exceptions=True) as done:
+        await eventually(lambda: len(gate.reached()) == 2)
+        await pool.aclose(0)
+        results = []
+        with pytest.raises(PoolClosed):
+            async for each in done:
+                results.append(each)
+        assert 4 <= len(results) <= 5
+        assert {type(each) for each in results} == {PoolClosed}
+        assert [each.started for each in results[:4]] == [True, True, False, False]
 
 
 # --- misuse ----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ async def wait_later_at(gate: str, item: int) -> int:
     """Wait at the gate on the event loop, and say when it is stopped there."""
     commands.append(f"{gate}.reached", str(os.getpid()))
     try:
-        while not os.path.exists(gate):
+        while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240 (the gate is a file)
             await asyncio.sleep(0.002)
     except asyncio.CancelledError:
         commands.append(f"{gate}.stopped", str(item))
