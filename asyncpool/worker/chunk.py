@@ -21,7 +21,10 @@ from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import Call, Failure
 from asyncpool.worker.registry import Entry, NotFound
 from asyncpool.worker.running import Running
-from asyncpool.worker.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncpool.worker.session import Session  # which imports this module
 
 ENVELOPE = 64  # bytes that an answer takes beyond itself, at most, in the update that carries it
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,10 @@ from asyncpool import AcquireTimeout, PayloadError, Pool, PoolClosed, PoolError,
 from tests.conftest import Gate
 from tests.support import commands, items
 from tests.support.waiting import eventually, steps
+
+
+def lines_of(path: str) -> list[str]:
+    return Path(path).read_text().split()
 
 
 def three(**options: object) -> Pool:
@@ -40,9 +45,8 @@ async def test_idle_workers_run_it_at_once_and_busy_ones_when_they_are_free(gate
         await steps(5)
         gate.open()
         await asyncio.gather(running, told, last)
-        with open(f"{gate.path}.told") as file:
-            assert file.read().split() == ["told"] * 3 + ["waited"]
-        open(f"{gate.path}.2", "w").close()
+        assert lines_of(f"{gate.path}.told") == ["told"] * 3 + ["waited"]
+        Gate(Path(f"{gate.path}.2")).open()
         await asyncio.gather(*blocked)
 
 
@@ -113,7 +117,7 @@ async def test_cancelling_it_stops_it_everywhere(gate: Gate, command: object) ->
         told.cancel()
         with pytest.raises(asyncio.CancelledError):
             await told
-        open(f"{gate.path}.2", "w").close()
+        Gate(Path(f"{gate.path}.2")).open()
         await running
         assert pool.stats().outcomes == {"ok": 1, "cancelled": 3}
         assert len(gate.reached()) == 2

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from asyncpool import (
     PoolError,
     PoolFull,
     ResultError,
+    Results,
     UnknownCommand,
     WorkerCrashed,
 )
@@ -35,10 +37,23 @@ def small(**options: object) -> Pool:
     return Pool(items, commands, min_size=2, max_size=2, stderr="discard", **options)  # type: ignore[arg-type]
 
 
+def lines_of(path: str) -> list[str]:
+    return Path(path).read_text().split()
+
+
 async def numbers(count: int) -> AsyncIterator[int]:
     for number in range(count):
         await asyncio.sleep(0)
         yield number
+
+
+async def taken_until_closed(results: Results[Any]) -> list[Any]:
+    taken = []
+    try:
+        while True:
+            taken.append(await anext(results))
+    except PoolClosed:
+        return taken
 
 
 class Counted:
@@ -106,12 +121,11 @@ async def test_as_completed_a_slow_item_holds_up_nobody(gate: Gate) -> None:
 
 async def test_results_of_a_chunk_come_one_by_one(gate: Gate) -> None:
     """What is done arrives while the rest of its chunk still runs."""
-    async with small() as pool:
-        async with pool.map(functools.partial(items.wait_from, gate.path, 3), range(5), chunk=5) as done:
-            assert [await anext(done) for _ in range(3)] == [0, 1, 2]
-            assert pool.stats().running == 1
-            gate.open()
-            assert [each async for each in done] == [3, 4]
+    async with small() as pool, pool.map(functools.partial(items.wait_from, gate.path, 3), range(5), chunk=5) as done:
+        assert [await anext(done) for _ in range(3)] == [0, 1, 2]
+        assert pool.stats().running == 1
+        gate.open()
+        assert [each async for each in done] == [3, 4]
 
 
 async def test_no_items_no_results(pool: Pool) -> None:
@@ -165,15 +179,17 @@ async def test_the_default_window_is_four_items_for_each_worker() -> None:
 
 async def test_others_get_their_turn(gate: Gate) -> None:
     """However large the window, a map has at most two calls with the pool for each that its workers can run."""
-    async with small() as pool:
-        async with pool.map(functools.partial(items.wait_from, gate.path, 0), range(1000), window=1000) as done:
-            await eventually(lambda: len(gate.reached()) == 2)
-            assert (pool.stats().running, pool.stats().waiting) == (2, 2)
-            other = asyncio.create_task(pool.run("pid"))
-            await steps(3)
-            gate.open()
-            await other
-            assert await anext(done) == 0
+    async with (
+        small() as pool,
+        pool.map(functools.partial(items.wait_from, gate.path, 0), range(1000), window=1000) as done,
+    ):
+        await eventually(lambda: len(gate.reached()) == 2)
+        assert (pool.stats().running, pool.stats().waiting) == (2, 2)
+        other = asyncio.create_task(pool.run("pid"))
+        await steps(3)
+        gate.open()
+        await other
+        assert await anext(done) == 0
 
 
 async def test_a_map_is_never_refused_and_refuses_nobody_for_long(gate: Gate) -> None:
@@ -216,14 +232,16 @@ async def test_acquire_timeout_is_not_for_maps(gate: Gate) -> None:
 @CHUNKS
 async def test_an_items_error_is_raised_in_its_place_and_ends_the_map(chunk: int) -> None:
     """Those before it arrive; nothing after it does."""
-    async with small() as pool:
-        async with pool.map(functools.partial(items.later_than, bound=3), itertools.count(), chunk=chunk) as done:
-            assert [await anext(done) for _ in range(3)] == [0, 1, 2]
-            with pytest.raises(ValueError, match="3") as raised:
-                await anext(done)
-            assert isinstance(raised.value, CommandError)
-            assert raised.value.worker_pid in [worker.pid for worker in pool.workers()]
-            assert [each async for each in done] == []
+    async with (
+        small() as pool,
+        pool.map(functools.partial(items.later_than, bound=3), itertools.count(), chunk=chunk) as done,
+    ):
+        assert [await anext(done) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ValueError, match="3") as raised:
+            await anext(done)
+        assert isinstance(raised.value, CommandError)
+        assert raised.value.worker_pid in [worker.pid for worker in pool.workers()]
+        assert [each async for each in done] == []
 
 
 @CHUNKS
@@ -344,7 +362,7 @@ async def test_leaving_stops_what_runs_and_drops_what_waits(gate: Gate, tmp_path
             await eventually(lambda: len(gate.reached()) == min(window, 2))
         assert (pool.stats().running, pool.stats().waiting) == (0, 0)
         assert pool.stats().outcomes == {"cancelled": window}
-        assert sorted(Path(f"{gate.path}.stopped").read_text().split()) == ["0", "1"][:window]
+        assert sorted(lines_of(f"{gate.path}.stopped")) == ["0", "1"][:window]
         assert pool.stats().exited == {}
         gate.open()
         assert len(gate.reached()) == min(window, 2)
@@ -389,10 +407,7 @@ async def test_the_pool_may_close_in_the_middle(gate: Gate) -> None:
     async with small() as pool, pool.map("wait_at", itertools.repeat(gate.path), return_exceptions=True) as done:
         await eventually(lambda: len(gate.reached()) == 2)
         await pool.aclose(0)
-        results = []
-        with pytest.raises(PoolClosed):
-            async for each in done:
-                results.append(each)
+        results = await taken_until_closed(done)
         assert 4 <= len(results) <= 5
         assert {type(each) for each in results} == {PoolClosed}
         assert [each.started for each in results[:4]] == [True, True, False, False]

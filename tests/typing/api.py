@@ -154,13 +154,13 @@ async def maps_have_the_type_of_their_command(pool: Pool, later: AsyncIterator[s
 
 
 async def submitted_calls_are_tasks_of_their_result(pool: Pool) -> None:
-    assert_type(pool.submit(kittens.pet_kitten, "Tom", strokes=2), asyncio.Task[str])
-    assert_type(pool.submit(kittens.fetch_food, "x"), asyncio.Task[bytes])
-    assert_type(pool.submit(kittens.groom, ["a"]), asyncio.Task[int])
-    assert_type(pool.submit("pet_kitten", "Tom"), asyncio.Task[Any])
-    assert_type(pool.options(returns=str, key=("a", 1)).submit("pet_kitten", "Tom"), asyncio.Task[str])
+    await assert_type(pool.submit(kittens.pet_kitten, "Tom", strokes=2), asyncio.Task[str])
+    await assert_type(pool.submit(kittens.fetch_food, "x"), asyncio.Task[bytes])
+    await assert_type(pool.submit(kittens.groom, ["a"]), asyncio.Task[int])
+    await assert_type(pool.submit("pet_kitten", "Tom"), asyncio.Task[Any])
+    await assert_type(pool.options(returns=str, key=("a", 1)).submit("pet_kitten", "Tom"), asyncio.Task[str])
     assert_type(await pool.submit(kittens.pet_kitten, "Tom"), str)
-    pool.submit(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+    await pool.submit(kittens.pet_kitten, 7)  # type: ignore[call-overload]
 
 
 async def broadcasts_give_lists(pool: Pool) -> None:

@@ -82,7 +82,8 @@ class Salon:
         if isinstance(error, asyncpool.WorkerCrashed) and petting.tries < TRIES:
             logger.warning("%s %s is done again: %s", petting.command.__name__, petting.id, error)
             try:
-                return self._submit(petting)
+                self._submit(petting)
+                return
             except asyncpool.PoolError as refusal:
                 error = refusal
         if error is None:
