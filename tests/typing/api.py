@@ -147,7 +147,7 @@ async def maps_have_the_type_of_their_command(pool: Pool, later: AsyncIterator[s
     assert_type(pool.map("pet_kitten", ["Tom"]), Results[Any])
     assert_type(pool.options(returns=str).map("pet_kitten", ["Tom"]), Results[str])
     assert_type(pool.options(returns=str).map("x", [1], return_exceptions=True), Results[str | Exception])
-    pool.map(kittens.pet_kitten, [7])  # type: ignore[list-item]
+    pool.map(kittens.pet_kitten, [7])  # type: ignore[arg-type]
     pool.map(kittens.pet_kitten, "Tom", 3)  # type: ignore[call-overload]
     pool.map(kittens.pet_kitten, 7)  # type: ignore[call-overload]
     pool.map(kittens.pet_kitten, ["Tom"], chunk="2")  # type: ignore[call-overload]

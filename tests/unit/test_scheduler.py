@@ -420,7 +420,7 @@ def test_a_waiting_key_gets_the_worker_that_comes_free():
     scheduler.submit(about_tom, 1.0)
     scheduler.submit(blocking, 1.0)
     waiting = Ticket("waiting", key="Tom")
-    assert [] == scheduler.submit(waiting, 1.0)
+    assert scheduler.submit(waiting, 1.0) == []
     assert [Assign(1, waiting)] == scheduler.finished(blocking, 2.0)
 
 
@@ -444,7 +444,7 @@ def test_slots_are_kept_for_a_bound_ticket_that_takes_all():
     scheduler.submit(running, 1.0)
     bound, other = Ticket("all", exclusive=True), Ticket("all too", exclusive=True)
     assert [] == scheduler.bind(bound, 1, 1.0) == scheduler.bind(other, 1, 1.0) == scheduler.submit(waiting, 1.0)
-    assert [] == scheduler.unbind(other, 1.0)
+    assert scheduler.unbind(other, 1.0) == []
     assert [Assign(1, waiting)] == scheduler.unbind(bound, 1.0)
 
 
