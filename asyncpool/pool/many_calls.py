@@ -177,7 +177,7 @@ class ManyCalls(Calls[D]):
             chunk: Items that go to a worker together, one after another, each answered as soon as it is done: worth it
                 for commands that take less than a millisecond. ``timeout`` then counts once for each item, and a worker
                 that dies leaves no doubt about more than one: the items after it have ``.started`` False. A chunk is
-                sent when it is full, when the window is, or when the items end. A foreign program gets single items.
+                sent when it is full, when it fills the window, or when the items end. A foreign program gets single items.
             return_exceptions: True gives the error of an item in the place of its result. False raises it there, which
                 ends the map.
 

@@ -201,7 +201,7 @@ class Results(Generic[T]):
         while True:
             slots = supervisor.scheduler.limits.max_size * self._concurrency
             window = self._asked_window or WINDOW * slots * self._chunk
-            if self._batch and self._untaken >= window:
+            if self._batch and len(self._batch) == self._untaken >= window:  # nothing else will make room
                 await self._ship(supervisor)
             if self._untaken < window and len(self._calls) < AHEAD * slots:
                 return

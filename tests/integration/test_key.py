@@ -54,16 +54,6 @@ async def test_a_key_is_forgotten_with_its_worker() -> None:
         assert await about_tom.run("pid") == home
 
 
-async def test_a_checked_worker_is_the_keys_too() -> None:
-    """With check_on_acquire the key's worker is the one that is pinged."""
-    async with Pool(commands, min_size=3, max_size=3, check_on_acquire=True, stderr="discard") as pool:
-        home = await pool.options(key="Tom").run("pid")
-        for _ in range(3):
-            await pool.run("pid")
-            await asyncio.gather(*(pool.run("pid") for _ in range(3)))
-            assert await pool.options(key="Tom").run("pid") == home
-
-
 def test_a_key_can_be_hashed() -> None:
     """Said when the options are made."""
     with pytest.raises(TypeError, match=r"key= takes what can be hashed, as a key of a dict, not \[\]"):

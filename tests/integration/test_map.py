@@ -104,9 +104,14 @@ async def test_partial_gives_the_arguments_before_the_item(chunk: int) -> None:
 
 async def test_chunks_make_few_calls(pool: Pool) -> None:
     """Ten items of ten go to a worker with one frame."""
-    async with pool.map("echo", range(100), chunk=10) as echoes:
-        assert [each async for each in echoes] == list(range(100))
-    assert pool.stats().submitted == 10
+    for window in (None, 12, 35):
+        before = pool.stats().submitted
+        async with pool.map("echo", range(100), chunk=10, window=window) as echoes:
+            assert [each async for each in echoes] == list(range(100))
+        assert pool.stats().submitted == before + 10
+    async with pool.map("echo", range(9), chunk=10, window=3) as echoes:  # never full: the window ships it
+        assert [each async for each in echoes] == list(range(9))
+    assert pool.stats().submitted == before + 13
 
 
 async def test_as_completed_a_slow_item_holds_up_nobody(gate: Gate) -> None:

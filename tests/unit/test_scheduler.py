@@ -460,3 +460,17 @@ def test_a_bound_ticket_is_stranded_with_its_worker():
     actions = scheduler.finished(spent, 2.0, calls=3)
     assert actions[:2] == [Strand(1, second), Retire(1, "max_calls")]
     assert not scheduler.bound
+
+
+def test_the_worker_that_had_the_key_is_checked_first():
+    """With check_on_acquire it is the one that is pinged, though another is warmer; once it answers, it is used."""
+    scheduler = make(2)
+    about_tom, warm = Ticket("about Tom", key="Tom"), Ticket("warm")
+    scheduler.submit(about_tom, 1.0)
+    scheduler.submit(warm, 1.0)
+    scheduler.finished(about_tom, 2.0)
+    scheduler.finished(warm, 3.0)
+    scheduler.limits = Limits(min_size=2, max_size=2, check_on_acquire=True)
+    again = Ticket("again", key="Tom")
+    assert scheduler.submit(again, 4.0) == [Probe(2)]
+    assert scheduler.checked(2, 5.0) == [Assign(2, again)]
