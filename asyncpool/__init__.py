@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asyncpool.pool.events import Event
     from asyncpool.pool.lease import Lease
     from asyncpool.pool.pool import Pool
+    from asyncpool.pool.results import Results
     from asyncpool.pool.shutdown import graceful_shutdown
     from asyncpool.pool.stats import PoolStats, WorkerInfo
     from asyncpool.pool.stream import Stream
@@ -48,6 +49,7 @@ __all__ = [
     "PoolStats",
     "ProtocolError",
     "ResultError",
+    "Results",
     "Stream",
     "UnknownCommand",
     "WorkerCrashed",
@@ -72,6 +74,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "Lease": "pool.lease",
         "Pool": "pool.pool",
         "PoolStats": "pool.stats",
+        "Results": "pool.results",
         "Stream": "pool.stream",
         "WorkerInfo": "pool.stats",
         "graceful_shutdown": "pool.shutdown",

@@ -66,6 +66,7 @@ class Behaviour:
 class Ticket:
     """One call."""
 
+    key = None
     __slots__ = ("arrived", "exclusive", "moves", "number", "outcome", "retrying", "service", "worker")
 
     def __init__(self, number: int, arrived: float, service: float, exclusive: bool) -> None:

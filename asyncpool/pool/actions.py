@@ -40,4 +40,11 @@ class Reject(msgspec.Struct, frozen=True):
     ticket: Ticket
 
 
-Action = Spawn | Assign | Probe | Retire | Reject
+class Strand(msgspec.Struct, frozen=True):
+    """The worker takes no more tickets, or is gone: this one was bound to it, and no other may serve it."""
+
+    worker: WorkerId
+    ticket: Ticket
+
+
+Action = Spawn | Assign | Probe | Retire | Reject | Strand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -17,6 +18,10 @@ Reply = Result | Failure
 
 class Carrier(Protocol):
     """What a call needs to know of the worker that has it."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
 
     def kill(self, cause: Cause, reason: str) -> None:
         """Stop it, now."""
@@ -99,6 +104,8 @@ class Call:
         verdict: Why the pool stopped it; raised once the worker is gone.
         abandoned: Its caller was cancelled.
         exclusive: It takes all slots of its worker.
+        key: What it is about: the worker that served it last is preferred.
+        items: Number of items of the chunk that it is; 0: it is none.
     """
 
     id: int
@@ -126,6 +133,8 @@ class Call:
     grace: float | None = None
     asked_to_stop: bool = False
     exclusive: bool = False
+    key: Hashable = None
+    items: int = 0
 
     @property
     def title(self) -> str:

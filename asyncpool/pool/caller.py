@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 import anyio
 
 from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
-from asyncpool.pool.call import INHERIT, Call, Listener, OnCancel, Reply, Retries, Timeout
+from asyncpool.pool.call import INHERIT, MOST_MOVES, Call, Listener, OnCancel, Reply, Retries, Timeout
 from asyncpool.pool.config import Config
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket, Ways
@@ -41,6 +41,8 @@ class Options:
     returns: payload.Decodes | None = None
     on_update: Callable[[Any], Any] | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+    key: Hashable = None
+    return_exceptions: bool = False
 
 
 AS_DECLARED = Options()  # whatever the command and the pool say
@@ -76,6 +78,10 @@ class Begun:
         except asyncio.CancelledError:
             await self.stop()
             raise
+        return self.open(reply)
+
+    def open(self, reply: Reply) -> Any:
+        """Return what a reply holds, or raise it."""
         return _open(reply, self.call, self.result)
 
     async def stop(self) -> None:
@@ -126,11 +132,7 @@ class Caller:
         tell: Callable[[Any], Any],
     ) -> Any:
         async with self.stream(command, args, kwargs, options, lease) as updates:
-            async for update in updates:
-                told = tell(update)
-                if inspect.isawaitable(told):
-                    await told
-            return updates.result
+            return await _tell_all(updates, tell)
 
     def stream(
         self,
@@ -151,12 +153,26 @@ class Caller:
         options: Options,
         lease: Lease | None = None,
         updates: Listener | None = None,
+        *,
+        items: int = 0,
+        background: bool = False,
     ) -> Begun:
-        """Submit a call."""
+        """Submit a call.
+
+        Args:
+            command: What to run.
+            args: Its arguments, or those of each item, encoded.
+            kwargs: Its named arguments.
+            options: What is asked for beyond them.
+            lease: The lease that it is made on, if any.
+            updates: Who takes its updates, if anybody.
+            items: Number of items of a chunk; 0: it is none.
+            background: The task that submits it does not wait for it.
+        """
         supervisor = self._running()
         if lease is not None:
             lease.check()
-        call, target = self._make(supervisor, command, args, kwargs, options, 0 if updates is None else WINDOW)
+        call, target = self._make(supervisor, command, args, kwargs, options, 0 if updates is None else WINDOW, items)
         call.lease, call.updates = lease, updates
         begun = Begun(self, supervisor, call, options.returns or target.result, target.updates)
         self._counters.submitted += 1
@@ -171,8 +187,54 @@ class Caller:
         supervisor.ledger.open.add(call)
         supervisor.submit(call, call.submitted)
         if call.worker is None:
-            self._wait_in_queue(supervisor, call, options.acquire_timeout)
+            self._wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
         return begun
+
+    def submit(
+        self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
+    ) -> tuple[Supervisor, Call, Coroutine[Any, Any, Any]]:
+        """Submit a call that nobody need wait for; returns what has it, the call, and what gives its outcome."""
+        supervisor = self._running()
+        if options.on_update is None:
+            begun = self.begin(command, args, kwargs, options, background=True)
+            return supervisor, begun.call, begun.outcome()
+        updates: Stream[Any, Any] = Stream(
+            lambda listener: self.begin(command, args, kwargs, options, None, listener, background=True)
+        )
+        return supervisor, updates.enter(), _tell(updates, options.on_update)
+
+    async def broadcast(
+        self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
+    ) -> list[Any]:
+        """Run a command once on each worker."""
+        supervisor = self._running()
+        if any(lease.ticket.owner is asyncio.current_task() for lease in self._leases):
+            raise PoolError(
+                "this task holds a lease, and would wait for its worker for ever: "
+                "broadcast before it is acquired, or after it is released"
+            )
+        options = replace(options, retries=0)
+        workers = supervisor.scheduler.taking_workers()
+        made = [self._make(supervisor, command, args, kwargs, options) for _ in workers]
+        calls = [call for call, _ in made]
+        for call in calls:
+            call.moves = MOST_MOVES  # it is meant for this worker
+            self._counters.submitted += 1
+            supervisor.ledger.open.add(call)
+        for worker, call in zip(workers, calls, strict=True):
+            supervisor.bind(call, worker, call.submitted)
+            if call.worker is None:
+                self._wait_in_queue(supervisor, call, options.acquire_timeout)
+        try:
+            if calls:
+                await asyncio.wait([call.future for call in calls])
+        except asyncio.CancelledError:
+            await self.abandon(supervisor, *calls)
+            raise
+        return _gather(
+            [Begun(self, supervisor, call, options.returns or target.result, target.updates) for call, target in made],
+            return_exceptions=options.return_exceptions,
+        )
 
     def _make(
         self,
@@ -182,6 +244,7 @@ class Caller:
         kwargs: dict[str, Any],
         options: Options,
         credit: int = 0,
+        items: int = 0,
     ) -> tuple[Call, Target]:
         """Encode a call; returns it with what is known of its command."""
         try:
@@ -190,9 +253,10 @@ class Caller:
             command, args, kwargs = unroll(command, args, kwargs)
             target = self._learn(command)
         number, loop = next(self._ids), supervisor.loop
-        told = supervisor.ledger.time_limit(target.reference, options.timeout)
+        told = supervisor.ledger.time_limit(target.reference, options.timeout, items)
+        run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
         try:
-            body = self.codec.encode(messages.call(number, target.reference, args, kwargs, told, credit, options.meta))
+            body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
         except Exception as error:  # encoding runs the user's own properties
             raise _blame(self.codec, args, kwargs, error) from None
         if len(body) > self._config.max_message:
@@ -212,9 +276,31 @@ class Caller:
             target.kind,
             options.on_cancel,
         )
+        call.key, call.items = options.key, items
         if self._config.concurrency > 1:
             call.exclusive = supervisor.ledger.excludes(call)
         return call, target
+
+    @property
+    def config(self) -> Config:
+        """The pool's settings."""
+        return self._config
+
+    def check(self, command: Any) -> Supervisor:
+        """Return the supervisor; raise when calls of a command cannot be made, or this task would wait for itself.
+
+        Raises:
+            PayloadError, PoolClosed, PoolError: As ``run`` does.
+        """
+        supervisor = self._running()
+        self._learn(command)
+        if (held := self._held()) >= supervisor.scheduler.limits.max_size:
+            raise _all_held(held)
+        return supervisor
+
+    def _held(self) -> int:
+        task = asyncio.current_task()
+        return sum(lease.ticket.owner is task for lease in self._leases)
 
     def _learn(self, command: Any) -> Target:
         if isinstance(command, str):
@@ -223,19 +309,30 @@ class Caller:
         self._targets[command] = learnt
         return learnt
 
-    async def abandon(self, supervisor: Supervisor, call: Call) -> None:
-        """Its caller is gone: stop the command, and return when it runs no more."""
+    async def abandon(self, supervisor: Supervisor, *calls: Call) -> None:
+        """Their caller is gone: stop the commands, and return when they run no more."""
+        stopped = [call for call in calls if self.let_go(supervisor, call)]
+        if stopped:
+            grace = max(call.grace or self._config.cancel_grace for call in stopped)
+            with anyio.move_on_after(grace + 1, shield=True):
+                await asyncio.wait([call.future for call in stopped])
+
+    def let_go(self, supervisor: Supervisor, call: Call) -> bool:
+        """Stop a command whose caller is gone, now; returns whether its end is still to come."""
         call.abandoned = True
+        if call.future.done() and not call.future.cancelled():
+            call.future.exception()  # nobody will look at it
         withdraw = supervisor.withdraw if call.lease is None else call.lease.withdraw
         if withdraw(call):
             supervisor.ledger.drop(call)
-        elif call in supervisor.ledger.open and not supervisor.ledger.lets_finish(call):
-            call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
-            if call.worker is not None:
-                reason = f"was stopped because the caller of {call.title} was cancelled"
-                call.worker.stop_call(call, "cancelled", reason)
-            with anyio.move_on_after((call.grace or self._config.cancel_grace) + 1, shield=True):
-                await asyncio.wait([call.future])
+            return False
+        if call not in supervisor.ledger.open or supervisor.ledger.lets_finish(call):
+            return False
+        call.future = supervisor.loop.create_future()  # settled once the worker has answered, or is gone
+        if call.worker is not None:
+            reason = f"was stopped because the caller of {call.title} was cancelled"
+            call.worker.stop_call(call, "cancelled", reason)
+        return True
 
     # --- leases ------------------------------------------------------------------------------------------------------
 
@@ -281,20 +378,13 @@ class Caller:
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
-    def _wait_in_queue(self, supervisor: Supervisor, ticket: Call | LeaseTicket, timeout: float | None) -> None:
-        if ticket not in supervisor.scheduler.waiting:
+    def _wait_in_queue(
+        self, supervisor: Supervisor, ticket: Call | LeaseTicket, timeout: float | None, *, background: bool = False
+    ) -> None:
+        if not supervisor.scheduler.waits(ticket):
             return  # rejected already
-        task = asyncio.current_task()
-        held = sum(lease.ticket.owner is task for lease in self._leases)
-        if held >= supervisor.scheduler.limits.max_size:
-            self._give_up(
-                supervisor,
-                ticket,
-                PoolError(
-                    f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
-                    "run the command on a lease, release one, or raise max_size"
-                ),
-            )
+        if not background and (held := self._held()) >= supervisor.scheduler.limits.max_size:
+            self._give_up(supervisor, ticket, _all_held(held))
         elif timeout is not None:
 
             def expire() -> None:
@@ -346,6 +436,50 @@ class Acquisition:
         if self._lease is not None:
             lease, self._lease = self._lease, None
             self._caller.release(lease)
+
+
+async def _tell_all(updates: Stream[Any, Any], tell: Callable[[Any], Any]) -> Any:
+    async for update in updates:
+        told = tell(update)
+        if inspect.isawaitable(told):
+            await told
+    return updates.result
+
+
+async def _tell(updates: Stream[Any, Any], tell: Callable[[Any], Any]) -> Any:
+    """Do the same with updates that are entered already."""
+    try:
+        return await _tell_all(updates, tell)
+    finally:
+        await updates.leave()
+
+
+def _gather(begun: list[Begun], *, return_exceptions: bool) -> list[Any]:
+    """Return the results of calls that are done; those of workers that were let go before their turn are left out.
+
+    Raises:
+        ExceptionGroup: Some failed.
+    """
+    results: list[Any] = []
+    errors: list[Exception] = []
+    for each in begun:
+        if each.call.abandoned:
+            continue
+        try:
+            results.append(each.open(each.call.future.result()))
+        except Exception as error:
+            errors.append(error)
+            results.append(error)
+    if errors and not return_exceptions:
+        raise ExceptionGroup(f"{begun[0].call.title} failed on {len(errors)} of {len(results)} workers", errors)
+    return results
+
+
+def _all_held(held: int) -> PoolError:
+    return PoolError(
+        f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
+        "run the command on a lease, release one, or raise max_size"
+    )
 
 
 def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:

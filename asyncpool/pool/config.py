@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -152,6 +152,19 @@ def check_sizes(limits: Limits) -> None:
     """Check that the sizes fit together."""
     if limits.min_size > limits.max_size:
         raise ValueError(f"min_size={limits.min_size} is above max_size={limits.max_size}")
+
+
+def check_key(key: Hashable) -> Hashable:
+    """Return *key* if it can be one.
+
+    Raises:
+        TypeError: It cannot be hashed.
+    """
+    try:
+        hash(key)
+    except TypeError:
+        raise TypeError(f"key= takes what can be hashed, as a key of a dict, not {key!r}") from None
+    return key
 
 
 def check_meta(value: Any) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ def snapshot(supervisor: Supervisor | None, counters: Counters) -> PoolStats:
         idle=idle,
         busy=0 if scheduler is None else scheduler.live - len(scheduler.starting) - idle,
         retiring=0 if scheduler is None else len(scheduler.retiring),
-        waiting=0 if scheduler is None else len(scheduler.waiting) + on_leases,
+        waiting=0 if scheduler is None else len(scheduler.waiting) + len(scheduler.bound) + on_leases,
         running=running,
         submitted=counters.submitted,
         outcomes=dict(counters.outcomes),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, NamedTuple
 
 from asyncpool.errors import PoolError, WorkerCrashed
@@ -34,6 +34,7 @@ class LeaseTicket:
     """What waits in the queue for a whole worker."""
 
     exclusive = True
+    key: Hashable = None
 
     def __init__(self, future: asyncio.Future[Worker], owner: asyncio.Task[Any] | None) -> None:
         self.future = future

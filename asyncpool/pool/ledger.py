@@ -38,12 +38,17 @@ class Ledger:
         for info in commands:
             self._commands[info.name] = self._commands[info.module, info.qualname] = info
 
-    def time_limit(self, command: Reference, asked: Timeout) -> float | None:
-        """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's."""
+    def time_limit(self, command: Reference, asked: Timeout, items: int = 0) -> float | None:
+        """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's.
+
+        A chunk of so many *items* may run for as many times as long.
+        """
         if not isinstance(asked, Inherit):
-            return asked
-        info = self._commands.get(command)
-        return self._timeout if info is None or info.timeout is None else info.timeout
+            limit = asked
+        else:
+            info = self._commands.get(command)
+            limit = self._timeout if info is None or info.timeout is None else info.timeout
+        return limit * items if items and limit is not None else limit
 
     def excludes(self, call: Call) -> bool:
         """Say whether a call takes a whole worker: a plain command, a generator, or who knows what."""
@@ -52,7 +57,7 @@ class Ledger:
     def grace(self, call: Call) -> float | None:
         """Return the seconds that a command gets to stop when it is asked to; None: it cannot be asked."""
         info = self._info(call)
-        if info.kind == "plain" and not info.cooperative:
+        if info.kind == "plain" and not info.cooperative and not call.items:  # a chunk heeds it between its items
             return None
         return self._grace if info.cancel_grace is None else info.cancel_grace
 

@@ -7,9 +7,9 @@ import enum
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import anyio
 import msgspec
@@ -17,17 +17,20 @@ import msgspec
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit, OnCancel
 from asyncpool.pool.caller import Acquisition, Caller, Options
-from asyncpool.pool.calls import Calls, D
-from asyncpool.pool.config import check_grace, check_meta, check_sizes, configure, count, seconds_or_none
+from asyncpool.pool.calls import D
+from asyncpool.pool.config import check_grace, check_key, check_meta, check_sizes, configure, count, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
+from asyncpool.pool.many_calls import ManyCalls
+from asyncpool.pool.results import Results, results
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
+from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
 
+P = ParamSpec("P")
 T = TypeVar("T")
-
 
 LONGEST_GRACE = 10.0**8  # seconds; timers take no infinity
 
@@ -46,7 +49,7 @@ class Life(enum.Enum):
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-class Pool(Calls[Any]):
+class Pool(ManyCalls[Any]):
     """A pool of warm worker processes for one event loop.
 
     ``async with Pool("kittens") as pool:`` starts it and, at the end of the block, closes it: after a normal end with
@@ -158,6 +161,7 @@ class Pool(Calls[Any]):
         self._supervisor: Supervisor | None = None
         self._counters = Counters()
         self._caller = Caller(self._config, self._counters, self._running)
+        self._submissions = Submissions(self._config.name)
         self._defaults = Options(acquire_timeout=self._config.acquire_timeout)
         self._closing: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
@@ -221,7 +225,7 @@ class Pool(Calls[Any]):
         if self._closing is None or self._hurry is None:
             self._life = Life.CLOSING
             self._hurry = self._loop.create_future()
-            self._closing = self._loop.create_task(self._supervisor.stop(self._hurry), name=f"closing {self!r}")
+            self._closing = self._loop.create_task(self._close(self._supervisor, self._hurry), name=f"closing {self!r}")
         hurrying = self._loop.call_later(min(grace, LONGEST_GRACE), self._make_haste)
         try:
             await asyncio.wait([self._closing])
@@ -234,6 +238,10 @@ class Pool(Calls[Any]):
             hurrying.cancel()
             if self._closing.done():
                 self._life = Life.CLOSED
+
+    async def _close(self, supervisor: Supervisor, hurry: asyncio.Future[None]) -> None:
+        await supervisor.stop(hurry)
+        await self._submissions.end(hurry)
 
     async def __aenter__(self) -> Pool:
         await self.start()
@@ -273,6 +281,8 @@ class Pool(Calls[Any]):
         returns: type[T] | None = None,
         on_update: Callable[[Any], Any] | None = None,
         meta: Mapping[str, str] | None = None,
+        key: Hashable = None,
+        return_exceptions: bool = False,
     ) -> CallOptions[T]:
         """Return a view of the pool for calls with these options.
 
@@ -291,6 +301,10 @@ class Pool(Calls[Any]):
             on_update: ``run`` calls it with each update that the command yields or emits, and awaits what it returns
                 where that can be awaited. An error in it stops the command and is raised.
             meta: Strings that travel with the call, for ``asyncpool.call_context().meta``: a trace id, say.
+            key: Anything that can be hashed: what the call is about. It goes to the worker that served this key last,
+                if that is free, and waits for nobody: for what workers keep in memory. The last 4096 keys are known.
+            return_exceptions: ``map`` gives the error of an item, and ``broadcast`` that of a worker, in the place of
+                its result.
 
         Raises:
             TypeError: *returns* is a type that cannot travel, a time is not a number, or *retries* not an integer.
@@ -317,8 +331,10 @@ class Pool(Calls[Any]):
             returns=decoder,
             on_update=on_update,
             meta=check_meta(meta),
+            key=check_key(key),
+            return_exceptions=return_exceptions,
         )
-        return CallOptions(self._caller, options)
+        return CallOptions(self._caller, options, self._submissions)
 
     def acquire(self) -> Acquisition:
         """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
@@ -340,6 +356,50 @@ class Pool(Calls[Any]):
         self._caller.release(lease)
 
     # --- all workers -------------------------------------------------------------------------------------------------
+
+    @overload
+    async def broadcast(self, command: str, /, *args: Any, **kwargs: Any) -> list[Any]: ...
+    @overload
+    async def broadcast(
+        self, command: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[T]: ...
+    @overload
+    async def broadcast(
+        self, command: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[None]: ...
+    @overload
+    async def broadcast(
+        self, command: Callable[P, Iterator[Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[Any]: ...
+    @overload
+    async def broadcast(
+        self, command: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[T]: ...
+    @overload
+    async def broadcast(self, command: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> list[T]: ...
+    async def broadcast(self, command: Any, /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run a command once on each worker that takes calls now, and return the results, the oldest worker's first.
+
+        A busy worker runs it when it comes free, before the calls that wait. Workers that start meanwhile are not
+        included, nor is one that is recycled or let go before its turn. It is never run again, and counts for no
+        ``max_waiting``. Others wait for no more than this one command on each worker; it waits itself for the command
+        or lease that each worker has, ``acquire_timeout`` seconds at most.
+
+        Args:
+            command: As for ``run``.
+            args: As for ``run``.
+            kwargs: As for ``run``.
+
+        Returns:
+            A result for each worker; none when no worker is ready.
+
+        Raises:
+            ExceptionGroup: What failed, as ``run`` raises it; with ``options(return_exceptions=True)`` the errors stand
+                in the list instead.
+            PayloadError, PoolClosed: At once; nothing was begun.
+            PoolError: The task holds a lease.
+        """
+        return await self._caller.broadcast(command, args, kwargs, self._defaults)
 
     async def restart(self) -> None:
         """Replace every worker, one after another as ``surge`` allows, and return when the last old one is gone.
@@ -396,6 +456,12 @@ class Pool(Calls[Any]):
     def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
         return self._caller.stream(command, args, kwargs, self._defaults)
 
+    def _map(self, command: Any, items: Any, how: dict[str, Any]) -> Results[Any]:
+        return results(self._caller, command, items, self._defaults, **how)
+
+    def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
+        return self._submissions.add(self._caller, command, args, kwargs, self._defaults)
+
     def _running(self) -> Supervisor:
         """Return the supervisor, if calls can be made here and now."""
         if self._life is not Life.OPEN or self._supervisor is None:
@@ -408,22 +474,33 @@ class Pool(Calls[Any]):
         return self._supervisor
 
 
-class CallOptions(Calls[D]):
+class CallOptions(ManyCalls[D]):
     """A view of a pool whose calls have options; made by ``Pool.options``."""
 
-    def __init__(self, caller: Caller, options: Options) -> None:
+    def __init__(self, caller: Caller, options: Options, submissions: Submissions) -> None:
         self._caller = caller
         self._options = options
+        self._submissions = submissions
 
     def acquire(self) -> Acquisition:
         """Lease a worker, as ``Pool.acquire`` does, within this view's ``acquire_timeout``."""
         return Acquisition(self._caller, self._options.acquire_timeout)
+
+    async def broadcast(self, command: Any, /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run a command once on each worker, as ``Pool.broadcast`` does; ``retries`` and ``key`` are not heeded."""
+        return await self._caller.broadcast(command, args, kwargs, self._options)
 
     def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         return self._caller.run(command, args, kwargs, self._options)
 
     def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
         return self._caller.stream(command, args, kwargs, self._options)
+
+    def _map(self, command: Any, items: Any, how: dict[str, Any]) -> Results[Any]:
+        return results(self._caller, command, items, self._options, **how)
+
+    def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
+        return self._submissions.add(self._caller, command, args, kwargs, self._options)
 
 
 def _forked() -> None:

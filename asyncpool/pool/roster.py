@@ -3,14 +3,17 @@
 Law 1: a worker is in exactly one of starting, available, checking, busy and retiring. An illegal move raises.
 Law 2: worn workers are live ones that have started; who is retiring is worn no more.
 Law 3: spawned = exited + present.
+Law 4: a ticket is bound to a worker that takes tickets; with the worker's leaving it is stranded.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Literal, Protocol
 
+from asyncpool.pool.affinity import Affinity
 from asyncpool.pool.ranking import Ranking, WorkerId
 
 Wear = Literal["max_calls", "max_lifetime", "max_memory", "restarted"]  # why a worker wants a successor
@@ -21,6 +24,7 @@ class Ticket(Protocol):
     """What waits for a worker."""
 
     exclusive: bool  # takes all slots of a worker
+    key: Hashable  # goes to the worker that served this key last, if that is free; None: to the warmest
 
 
 class IllegalMove(Exception):
@@ -33,6 +37,7 @@ class Record:
     Attributes:
         slots: Tickets that it takes at a time.
         tickets: Those that it serves.
+        bound: Those that only it may serve, and that wait until it can.
         idle_since: When it last was of use.
         seen: When it last gave a sign of life.
         calls: Calls that it was handed so far.
@@ -46,6 +51,7 @@ class Record:
 
     __slots__ = (
         "born",
+        "bound",
         "calls",
         "chance",
         "idle_since",
@@ -61,6 +67,7 @@ class Record:
     def __init__(self, now: float) -> None:
         self.slots: int = 1
         self.tickets: set[Ticket] = set()
+        self.bound: list[Ticket] = []
         self.idle_since: float = now
         self.seen: float = now
         self.born: float = now
@@ -82,11 +89,13 @@ class Roster:
         self.starting: Set = OrderedDict()
         self.available: Set = OrderedDict()  # has a free slot; the warmest last
         self.checking: Set = OrderedDict()  # idle, and a ping is under way
-        self.busy: Set = OrderedDict()  # no slot is free
+        self.busy: Set = OrderedDict()  # no slot is free, or those that are wait for a bound ticket that takes all
         self.retiring: Set = OrderedDict()  # takes no more tickets, and is not yet reaped
         self.worn: dict[WorkerId, None] = {}  # wants a successor
         self.quiet: Ranking = Ranking()  # by the time at which each may have been idle or silent for long
         self.old: Ranking = Ranking()  # by the time at which each has lived for long
+        self.bound: dict[Ticket, WorkerId] = {}  # wait for one worker, not for any
+        self.affinity: Affinity = Affinity()
         self.spawned: int = 0
         self.exited: int = 0
 
@@ -108,6 +117,10 @@ class Roster:
     def idle(self) -> int:
         """Return how many workers hold no ticket and are not starting or retiring."""
         return len(self.checking) + sum(not record.tickets for record in self.available.values())
+
+    def taking_workers(self) -> list[WorkerId]:
+        """Return the workers that take tickets, the oldest first."""
+        return sorted((*self.available, *self.checking, *self.busy))
 
     def tickets(self, worker: WorkerId) -> list[Ticket]:
         """Return the tickets that *worker* serves."""
@@ -140,6 +153,7 @@ class Roster:
             self.worn.pop(worker, None)
             self.quiet.drop(worker)
             self.old.drop(worker)
+            self.affinity.forget(worker)
         return record
 
     def leave(self, worker: WorkerId) -> Record:

@@ -10,6 +10,8 @@ Law 6: nothing here reads a clock, awaits or does I/O. Each decision is one sync
        and returns what is to be done; whoever calls it does all of it, in order.
 Law 7: no worker is handed more than max_calls, nor anything after max_lifetime. A worn one serves on until a worker
        that started after it is ready, or its limit is reached; only where surge leaves no room it goes first.
+Law 8: a ticket with a key goes to the worker that served the key last, if that is free, else where any other would.
+Law 9: a ticket that is bound to a worker is served by it before any that waits, and by no other.
 
 A ticket is whatever waits for a worker: a call, which takes one slot, or an exclusive one (a lease), which takes a
 whole worker. A ticket that is assigned makes its worker busy at once. The reply frees the slot, not the caller.
@@ -20,12 +22,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
 from asyncpool.pool.ranking import Ranking, WorkerId
-from asyncpool.pool.roster import Ticket
+from asyncpool.pool.roster import Record, Ticket
 from asyncpool.pool.succession import Succession
 
 
@@ -77,7 +79,9 @@ class Scheduler(Succession):
     def submit(self, ticket: Ticket, now: float) -> list[Action]:
         """Take in a ticket."""
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
-            assigned = self._assign(ticket, self._warmest(), now)  # the common case, short
+            worker = self._warmest() if ticket.key is None else self._pick(ticket, None)
+            assert worker is not None
+            assigned = self._assign(ticket, worker, now)  # the common case, short
             return [assigned] if not self.worn else self._settle(now, [assigned])
         self.waiting[ticket] = None
         if not self.available and self.live >= self.limits.max_size and not self.failures and not self.worn:
@@ -90,6 +94,31 @@ class Scheduler(Succession):
             return False
         del self.waiting[ticket]
         return True
+
+    def waits(self, ticket: Ticket) -> bool:
+        """Say whether a ticket still waits for a worker."""
+        return ticket in self.waiting or ticket in self.bound
+
+    def bind(self, ticket: Ticket, worker: WorkerId, now: float) -> list[Action]:
+        """Take in a ticket that only *worker* may serve, one of those that take tickets: as soon as it can.
+
+        It counts for no max_waiting, and nobody is started for it.
+        """
+        place = next((each for each in self._places() if worker in each), self.available)
+        self.record(worker, place).bound.append(ticket)
+        self.bound[ticket] = worker
+        return self._settle(now, self._serve_bound(worker, now)) if place is self.available else []
+
+    def unbind(self, ticket: Ticket, now: float) -> list[Action]:
+        """Take a ticket back that waits for the worker to which it is bound."""
+        worker = self.bound.pop(ticket)
+        place = next(each for each in self._places() if worker in each)
+        record = place[worker]
+        record.bound.remove(ticket)
+        if place is not self.busy or self._full(record):
+            return []
+        self.move(worker, self.busy, self.available)  # its free slots were kept for this ticket
+        return self._settle(now, self._serve_bound(worker, now))
 
     def again(self, ticket: Ticket, now: float) -> list[Action]:
         """Take in a ticket for another run: it has waited its turn, and goes to the head of the queue."""
@@ -116,6 +145,8 @@ class Scheduler(Succession):
         spent = self.spent(record, now)
         if spent is None:
             self.available[worker] = record
+            if record.bound:
+                return self._settle(now, self._serve_bound(worker, now, proven=True), proven=worker)
             return self._settle(now, [], proven=worker) if self.waiting or self.worn else []
         self.busy[worker] = record
         return self._settle(now, [] if record.tickets else self.step_down(worker, spent))
@@ -151,7 +182,7 @@ class Scheduler(Succession):
         record.seen = now
         self.available.move_to_end(worker, last=False)  # a ping warms nobody
         self._rested.put(worker, -record.idle_since)
-        return self._settle(now, [], proven=worker)
+        return self._settle(now, self._serve_bound(worker, now, proven=True), proven=worker)
 
     def retire(self, worker: WorkerId, now: float) -> list[Action]:
         """Ask a worker without tickets to end."""
@@ -174,7 +205,7 @@ class Scheduler(Succession):
         record.tickets = set()
         if moved is not None:
             self._to_the_head(moved)
-        return self._settle(now, [])
+        return self._settle(now, self.strand(worker, record))
 
     def reaped(self, worker: WorkerId, now: float) -> list[Action]:
         """A retiring worker's process is gone."""
@@ -264,25 +295,55 @@ class Scheduler(Succession):
         return worker
 
     def _pick(self, ticket: Ticket, proven: WorkerId | None) -> WorkerId | None:
-        """Return the warmest worker that can take *ticket*."""
+        """Return the worker that knows the key of *ticket*, else the warmest, of those that can take it."""
         if self.available:
             self._warmest()
+        if ticket.key is not None:
+            preferred = self.affinity.get(ticket.key)
+            if preferred is not None and preferred in self.available and self._fits(ticket, preferred, proven):
+                return preferred
         for worker in reversed(self.available):
-            in_use = bool(self.available[worker].tickets)
-            if in_use and ticket.exclusive:
-                continue
-            if in_use or worker == proven or not self.limits.check_on_acquire:
+            if self._fits(ticket, worker, proven):
                 return worker
         return None
+
+    def _fits(self, ticket: Ticket, worker: WorkerId, proven: WorkerId | None) -> bool:
+        """Say whether an available worker can take *ticket* now."""
+        if self.available[worker].tickets:
+            return not ticket.exclusive
+        return worker == proven or not self.limits.check_on_acquire
 
     def _assign(self, ticket: Ticket, worker: WorkerId, now: float) -> Assign:
         record = self.available[worker]
         record.tickets.add(ticket)
         self.serving[ticket] = worker
+        if ticket.key is not None:
+            self.affinity.note(ticket.key, worker)
         last = self.use(worker, record, now)
         if ticket.exclusive or last or len(record.tickets) >= record.slots:
             self.move(worker, self.available, self.busy)
         return Assign(worker, ticket)
+
+    def _serve_bound(self, worker: WorkerId, now: float, *, proven: bool = False) -> list[Action]:
+        """Let an available worker take what is bound to it, in order; for one that takes all its slots, they wait."""
+        record = self.available[worker]
+        actions: list[Action] = []
+        while record.bound and worker in self.available:
+            ticket = record.bound[0]
+            if not record.tickets and self.limits.check_on_acquire and not proven:
+                actions.append(self._probe(worker))
+            elif record.tickets and ticket.exclusive:
+                self.move(worker, self.available, self.busy)
+            else:
+                del record.bound[0], self.bound[ticket]
+                actions.append(self._assign(ticket, worker, now))
+        return actions
+
+    def _full(self, record: Record) -> bool:
+        most = self.limits.max_calls
+        if len(record.tickets) >= record.slots or (most is not None and record.calls >= most):
+            return True
+        return any(ticket.exclusive for ticket in record.tickets)
 
     def _to_the_head(self, ticket: Ticket) -> None:
         self.waiting[ticket] = None
@@ -291,8 +352,14 @@ class Scheduler(Succession):
     def _checks(self) -> list[Action]:
         """Ping as many available workers as there are waiting tickets that nobody is on the way to serve."""
         missing = len(self.waiting) - len(self.checking)
-        unused = (worker for worker in reversed(self.available) if not self.available[worker].tickets)
-        return [self._probe(worker) for worker in list(itertools.islice(unused, max(0, missing)))]
+        if missing <= 0:
+            return []
+        known = self.affinity.get(next(iter(self.waiting)).key)  # whom the head of the queue would rather have
+        order: Iterable[WorkerId] = reversed(self.available)
+        if known is not None and known in self.available:
+            order = [known, *order]
+        unused = dict.fromkeys(worker for worker in order if not self.available[worker].tickets)
+        return [self._probe(worker) for worker in list(itertools.islice(unused, missing))]
 
     def _probe(self, worker: WorkerId) -> Probe:
         self.move(worker, self.available, self.checking)

@@ -76,14 +76,23 @@ class Stream(Generic[Y, T]):
     # --- the caller's face -------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Stream[Y, T]:
-        if self._begun is not None:
-            raise PoolError("this stream() is entered already: each `async with` wants one of its own")
-        self._begun = self._begin(self)
+        self.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.leave()
+
+    def enter(self) -> Call:
+        """Submit the call."""
+        if self._begun is not None:
+            raise PoolError("this stream() is entered already: each `async with` wants one of its own")
+        self._begun = self._begin(self)
+        return self._begun.call
+
+    async def leave(self) -> None:
+        """Stop the command, unless it has ended."""
         if self._begun is None:
             return
         self._left = True

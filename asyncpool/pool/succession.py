@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
-from asyncpool.pool.actions import Action, Retire
+from asyncpool.pool.actions import Action, Retire, Strand
 from asyncpool.pool.policy import Limits, worn_by_calls, worn_from
 from asyncpool.pool.ranking import WorkerId
 from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear
@@ -132,10 +132,20 @@ class Succession(Roster):
     def step_down(self, worker: WorkerId, cause: Leave) -> list[Action]:
         """Let a worker take no more tickets, and end when it has none."""
         record = self.leave(worker)
+        stranded = self.strand(worker, record)
         if record.tickets:
             record.leaving = cause
+            return stranded
+        return [*stranded, Retire(worker, cause)]
+
+    def strand(self, worker: WorkerId, record: Record) -> list[Action]:
+        """A worker serves nothing more: give back what was bound to it."""
+        if not record.bound:
             return []
-        return [Retire(worker, cause)]
+        stranded, record.bound = record.bound, []
+        for ticket in stranded:
+            del self.bound[ticket]
+        return [Strand(worker, ticket) for ticket in stranded]
 
     def finish_leaving(self, ticket: Ticket, worker: WorkerId) -> list[Action]:
         """A retiring worker is done with a ticket."""

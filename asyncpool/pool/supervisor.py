@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerStartError
-from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
 from asyncpool.pool.call import Call, Reply
 from asyncpool.pool.config import Config
 from asyncpool.pool.events import Event, EventKind
@@ -24,6 +24,7 @@ from asyncpool.pool.ledger import Ledger
 from asyncpool.pool.memory import resident
 from asyncpool.pool.milestones import Milestones
 from asyncpool.pool.policy import Limits
+from asyncpool.pool.room import Room
 from asyncpool.pool.roster import Ticket
 from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.stats import Counters
@@ -64,6 +65,7 @@ class Supervisor:
         self._supervising = False  # False: before the start and after the end
         self._ready = 0
         self._milestones = Milestones(self.loop)
+        self.room: Room = Room(self.loop, lambda: self.scheduler.full)
         self._ending: asyncio.Future[None] = self.loop.create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -163,6 +165,7 @@ class Supervisor:
             return
         self._supervising = False
         self.scheduler.close()
+        self.room.close()
         self._on_teardown()
         self._close_calls()
         self._milestones.close(lambda: PoolClosed("the event loop has ended"))
@@ -173,6 +176,7 @@ class Supervisor:
         Never raises; returns when no process, task or descriptor is left.
         """
         self.scheduler.close()
+        self.room.close()
         self._milestones.close(lambda: PoolClosed("the pool was closed before its workers were ready"))
         await asyncio.wait([self.ledger.drained(), hurry], return_when=asyncio.FIRST_COMPLETED)
         self._close_calls()
@@ -190,6 +194,8 @@ class Supervisor:
             self.scheduler.withdraw(ticket)
             if isinstance(ticket, LeaseTicket):
                 ticket.fail(PoolClosed("the pool was closed before a worker came free"))
+        for ticket in list(self.scheduler.bound):
+            self.withdraw(ticket)
         opened = self.ledger.open
         for call in [call for call in opened if call.worker is None]:
             if call.lease is not None:
@@ -210,10 +216,19 @@ class Supervisor:
         """Let a ticket have a worker, now or when its turn comes."""
         self._do(self.scheduler.submit(ticket, now), now)
 
+    def bind(self, ticket: Ticket, worker: int, now: float) -> None:
+        """Let a ticket have this worker and no other, now or when it comes free."""
+        self._do(self.scheduler.bind(ticket, worker, now), now)
+
     def withdraw(self, ticket: Ticket) -> bool:
         """Take a waiting ticket back; False when it does not wait (any more)."""
+        if ticket in self.scheduler.bound:
+            now = self.loop.time()
+            self._do(self.scheduler.unbind(ticket, now), now)
+            return True
         if not self.scheduler.withdraw(ticket):
             return False
+        self.room.look()
         if ticket.exclusive:  # it may have held up those behind it
             now = self.loop.time()
             self._do(self.scheduler.tick(now), now)
@@ -231,7 +246,7 @@ class Supervisor:
         call.grace = self.ledger.grace(call)
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
-        worker.send(call, self.ledger.time_limit(call.command, call.timeout))
+        worker.send(call, self.ledger.time_limit(call.command, call.timeout, call.items))
 
     # --- what the scheduler decides ----------------------------------------------------------------------------------
 
@@ -245,8 +260,12 @@ class Supervisor:
                 self.workers[action.worker].ping()
             elif isinstance(action, Retire):
                 self.workers[action.worker].stop(action.cause)
+            elif isinstance(action, Strand):
+                self._strand(self.workers[action.worker], action.ticket)
             else:
                 self._reject(action)
+        if self.room.sought:
+            self.room.look()
         if self._timer is None and self._timed:
             self._set_timer()
 
@@ -289,6 +308,16 @@ class Supervisor:
             self.ledger.fail(action.ticket, "not_started", _again(error))
         elif isinstance(action.ticket, LeaseTicket):
             action.ticket.fail(_again(error))
+
+    def _strand(self, worker: Worker, ticket: Ticket) -> None:
+        """A call was meant for one worker that takes no more: an error where it died, nothing where it was let go."""
+        if not isinstance(ticket, Call):
+            return
+        if worker.takes_calls:
+            self.ledger.drop(ticket)
+        else:
+            text = f"worker {worker.number} ended before it started {ticket.title}"
+            self.ledger.fail(ticket, "crashed", WorkerCrashed(text, pid=worker.pid))
 
     def _set_timer(self) -> None:
         due = self.scheduler.deadline()

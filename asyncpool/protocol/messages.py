@@ -21,6 +21,7 @@ FIRST_SKIPPABLE_KIND = 64
 MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go
 NOTHING = Raw(b"\xc0")  # nil
 NO_META: Mapping[str, str] = {}
+CHUNK = ("asyncpool", "chunk")  # a Call of it runs one command on many arguments: see the wire protocol's page
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
 

@@ -23,6 +23,7 @@ class Running:
         self.id = number
         self.meta = meta
         self.listening: bool = credit > 0
+        self.quiet: bool = False  # what the command emits goes to nobody: its updates are answers of a chunk
         self.stop: bool = False  # Cancel has come
         self.settled: bool = False
         self._ends = None if deadline is None else monotonic() + deadline

@@ -44,7 +44,7 @@ class Session(Runtime):
         self.slot = slot
         self.stopping: bool = False  # Stop, or the end of input, has come
         self.running: dict[int, Running] = {}
-        self._registry = registry
+        self.registry = registry
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
         self._looked = 0.0
@@ -124,12 +124,16 @@ class Session(Runtime):
         """Call the function of a call; returns what it returned, or a Failure."""
         running = Running(call.id, call.deadline, call.credit, call.meta)
         self.running[call.id] = running
+        if call.command == messages.CHUNK:
+            from asyncpool.worker import chunk  # few programs want it
+
+            return running, chunk.begin(self, running, call)
         return running, self.invoke(running, call)
 
     def invoke(self, running: Running, call: Call) -> Any:
         """Call its function."""
         try:
-            entry = self._registry.find(call.command)
+            entry = self.registry.find(call.command)
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
         try:
@@ -160,7 +164,7 @@ class Session(Runtime):
         self.settle(running)
         del self.running[running.id]
         stdio.flush()
-        self.write(self._encoded(running.id, value))
+        self.write(self.encoded(running.id, value))
 
     def settle(self, running: Running) -> None:
         """Let none of its threads read or write any more (law 4)."""
@@ -171,8 +175,9 @@ class Session(Runtime):
             with self._reading:  # whoever waited for credit is out now
                 os.read(self._bell[0], 1)
 
-    def _encoded(self, number: int, value: Any) -> bytes:
-        limit = self.channel.limit
+    def encoded(self, number: int, value: Any, spare: int = 0) -> bytes:
+        """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message."""
+        limit = self.channel.limit - spare
         reply = value if isinstance(value, Failure) else self._result(number, value)
         encoded = messages.encode(reply)
         if len(encoded) > limit and isinstance(reply, Failure):
@@ -184,7 +189,7 @@ class Session(Runtime):
 
     def _result(self, number: int, value: Any) -> Result | Failure:
         try:
-            return Result(number, Raw(self._registry.codec.encode(value)))
+            return Result(number, Raw(self.registry.codec.encode(value)))
         except Exception as error:  # encoding runs the user's own properties
             return Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
 
@@ -229,7 +234,7 @@ class Session(Runtime):
         Raises:
             TypeError, ValueError: It cannot travel.
         """
-        body: bytes = messages.encode(Update(running.id, Raw(self._registry.codec.encode(update))))
+        body: bytes = messages.encode(Update(running.id, Raw(self.registry.codec.encode(update))))
         if len(body) > self.channel.limit:
             raise ValueError(f"it is {len(body):,} bytes, above max_message of {self.channel.limit:,}")
         return body
@@ -271,7 +276,8 @@ class Session(Runtime):
         running = self.current()
         if running is None or running.settled:
             return
-        self.send_update(running, update)
+        if running.listening and not running.quiet:
+            self.send_update(running, update)
         self.look_sometimes(running)
         if running.stop:
             raise Cancelled

@@ -3,7 +3,8 @@
 Law 1: every worker's id is in exactly one set, and in the one that its history says.
 Law 2: no eligible ticket waits while a worker is available, and no wanted worker is left unstarted.
 Law 3: tickets are assigned in the order of their submission; one that is moved goes to the head; and each goes to the
-       warmest worker that fits.
+       warmest worker that fits. One with a key goes to the worker that had that key last, if it fits. One that is bound
+       to a worker goes to it before all that wait, and to no other.
 Law 4: workers that take calls never exceed max_size; no process is started beyond max_size + surge, those counted
        that are not yet reaped; what waits never exceeds max_waiting beyond what the workers could take.
 Law 5: spawned = exited + present.
@@ -25,7 +26,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
@@ -34,8 +35,9 @@ from asyncpool.pool.scheduler import Scheduler
 class Ticket:
     """What waits for a worker."""
 
-    def __init__(self, number: int, exclusive: bool) -> None:
+    def __init__(self, number: int, exclusive: bool, key: str | None = None) -> None:
         self.number = number
+        self.key = key
         self.exclusive = exclusive
 
     def __repr__(self) -> str:
@@ -49,6 +51,7 @@ class ModelWorker:
     phase: str = "starting"
     slots: int = 1
     tickets: list[Ticket] = field(default_factory=list)
+    bound: list[Ticket] = field(default_factory=list)
     used: int = 0  # step at which it was last of use; the greatest is the warmest
     pinged: bool = False  # since it was last of use
     born: float = 0.0  # when it was ready
@@ -67,13 +70,20 @@ class ModelWorker:
         """Say whether it can take *ticket* now."""
         if not self.takes or any(held.exclusive for held in self.tickets):
             return False
+        if self.bound and self.bound[0] is not ticket:
+            return False
         return not self.tickets if ticket.exclusive else len(self.tickets) < self.slots
 
     def place(self) -> str:
         """Name the set that it must be in."""
         if self.phase != "ready":
             return "retiring" if self.phase == "leaving" else self.phase
-        full = not self.takes or len(self.tickets) >= self.slots or any(held.exclusive for held in self.tickets)
+        full = (
+            self.bound
+            or not self.takes
+            or len(self.tickets) >= self.slots
+            or any(held.exclusive for held in self.tickets)
+        )
         return "busy" if full else "available"
 
 
@@ -99,6 +109,7 @@ EVENTS = (  # what happens often in life stands here often
     *("advance", "checked") * 2,
     *("lost", "withdraw", "start_failed", "nothing_starts", "retire", "early", "late", "illegal", "close"),
     *("weigh", "restart", "keep", "resize", "again"),
+    *("bind", "unbind"),
 )
 picks = st.integers(0, 11)
 
@@ -140,6 +151,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.resizing = False
         self.crowded = False  # one more has become ready than may take calls
         self.spared: set[int] = set()  # heavy from their start
+        self.served_last: dict[str, int] = {}  # worker by key
 
     @initialize(limits=limits_strategy)
     def begin(self, limits: Limits) -> None:
@@ -166,6 +178,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.move_idle(action.worker, "checking")
             elif isinstance(action, Retire):
                 self.let_go(action)
+            elif isinstance(action, Strand):
+                self.strand(action)
             else:
                 self.reject(action)
         self.let_leave()
@@ -173,12 +187,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.step += 1
 
     def assign(self, action: Assign) -> None:
-        assert self.queue, f"{action.ticket} does not wait"
-        assert self.queue[0] is action.ticket, "law 3: not the head of the queue"
         worker = self.workers[action.worker]
+        bound = worker.bound[:1] == [action.ticket]
+        if not bound:
+            assert self.queue, f"{action.ticket} does not wait"
+            assert self.queue[0] is action.ticket, "law 3: not the head of the queue"
         assert worker.fits(action.ticket), f"{action.ticket} was assigned to {worker}"
+        preferred = self.preferred(action.ticket)
         if self.limits.check_on_acquire:
             assert worker.tickets or action.worker == self.proven, "an idle worker was used unchecked"
+        elif bound:
+            pass
+        elif preferred is not None:
+            assert action.worker == preferred, "law 3: not the worker that had the key last"
         elif not worker.pinged:
             others = [each for each in self.workers.values() if each.fits(action.ticket) and not each.pinged]
             assert worker.used == max(each.used for each in others), "law 3: not the warmest worker"
@@ -187,7 +208,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         worker.tickets.append(action.ticket)
         worker.calls += 1
         worker.most_calls = float("inf") if self.limits.max_calls is None else self.limits.max_calls
-        del self.queue[0]
+        del (worker.bound if bound else self.queue)[0]
+        if action.ticket.key is not None:
+            self.served_last[action.ticket.key] = action.worker
+
+    def preferred(self, ticket: Ticket) -> int | None:
+        """Return the worker that had the ticket's key last, if the ticket fits it."""
+        number = self.served_last.get(ticket.key)
+        return number if number in self.workers and self.workers[number].fits(ticket) else None
+
+    def strand(self, action: Strand) -> None:
+        """A worker takes no more, and had something bound to it."""
+        worker = self.workers[action.worker]
+        assert action.worker in self.scheduler.retiring
+        assert worker.bound.pop(0) is action.ticket, "not bound, or not in order"
+        self.settled.add(action.ticket)
 
     def let_go(self, action: Retire) -> None:
         """Ask a worker to end: an idle one, one that leaves and is done, or one that still starts."""
@@ -271,7 +306,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @when(lambda self: not self.closed and not self.scheduler.full)
     def submit(self, pick: int) -> None:
-        ticket = Ticket(len(self.tickets), exclusive=pick % 4 == 3)
+        ticket = Ticket(len(self.tickets), exclusive=pick % 4 == 3, key=(None, "a", "b")[pick % 3])
         self.tickets.append(ticket)
         self.queue.append(ticket)
         self.perform(self.scheduler.submit(ticket, self.now))
@@ -284,6 +319,30 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.settled.add(ticket)
         if ticket.exclusive:
             self.tick()  # it may have held up the calls behind it
+
+    @when(lambda self: self.of_phase("ready", "checking"))
+    def bind(self, pick: int) -> None:
+        """Let one worker, or all of them, do something, whoever else waits."""
+        numbers = self.of_phase("ready", "checking")
+        assert sorted(numbers) == self.scheduler.taking_workers()
+        for number in numbers if pick % 2 else [numbers[pick % len(numbers)]]:
+            ticket = Ticket(len(self.tickets), exclusive=pick % 3 == 0)
+            self.tickets.append(ticket)
+            self.workers[number].bound.append(ticket)
+            self.perform(self.scheduler.bind(ticket, number, self.now))
+
+    def bound(self) -> list[tuple[ModelWorker, Ticket]]:
+        return [(worker, ticket) for worker in self.workers.values() for ticket in worker.bound]
+
+    @when(lambda self: self.bound())
+    def unbind(self, pick: int) -> None:
+        bound = self.bound()
+        worker, ticket = bound[pick % len(bound)]
+        assert self.scheduler.waits(ticket)
+        worker.bound.remove(ticket)
+        self.settled.add(ticket)
+        self.perform(self.scheduler.unbind(ticket, self.now))
+        assert not self.scheduler.waits(ticket)
 
     @when(lambda self: self.served())
     def finished(self, pick: int) -> None:
@@ -351,9 +410,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         number = checking[pick % len(checking)]
         worker = self.workers[number]
         worker.phase, worker.pinged, self.proven = "ready", True, number
-        head = self.queue[:1]
+        head, bound = self.queue[:1], worker.bound[:1]
         self.perform(self.scheduler.checked(number, self.now))
-        assert head == worker.tickets[:1], "a worker that answered was not used"
+        assert (bound or head) == worker.tickets[:1], "a worker that answered was not used"
 
     @when(lambda self: self.of_phase("ready"))
     def weigh(self, pick: int) -> None:
@@ -478,7 +537,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def late(self, pick: int) -> None:
         """Say what is no longer true, as events that crossed a worker's end do: it changes nothing."""
         for ticket in self.tickets:
-            if ticket not in self.queue:
+            if ticket not in self.queue and not any(ticket in worker.bound for worker in self.workers.values()):
                 assert not self.scheduler.withdraw(ticket)
         for ticket in self.settled:
             assert self.scheduler.finished(ticket, self.now) == []
@@ -547,6 +606,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def law_3_the_queue_is_in_order(self) -> None:
         assert self.queue == list(self.scheduler.waiting)
 
+    def law_3_keys_are_those_of_workers_that_take_tickets(self) -> None:
+        takes = self.of_phase("ready", "checking")
+        known = {key: number for key, number in self.served_last.items() if number in takes}
+        assert known == {key: self.scheduler.affinity.get(key) for key in known}
+        assert len(known) == len(self.scheduler.affinity)
+
+    def law_2_nothing_that_is_bound_waits_for_a_worker_that_can_serve_it(self) -> None:
+        for worker, ticket in self.bound():
+            if ticket is worker.bound[0]:
+                assert worker.phase == "checking" or not worker.fits(ticket), f"{ticket} waits for {worker}"
+                assert worker.takes or worker.tickets or worker.phase == "checking"
+
     def law_4_sizes(self) -> None:
         assert self.live() == self.scheduler.live
         assert len(self.of_phase("ready", "checking")) == self.scheduler.taking <= self.limits.max_size
@@ -575,8 +646,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         served = {ticket: number for number, ticket in self.served()}
         assert served == self.scheduler.serving
         assert len(served) == len(self.served()), "a ticket is held twice"
-        assert set(self.tickets) == served.keys() | set(self.queue) | self.settled
-        assert len(self.tickets) == len(served) + len(self.queue) + len(self.settled)
+        bound = {ticket for _, ticket in self.bound()}
+        assert bound == self.scheduler.bound.keys()
+        assert set(self.tickets) == served.keys() | set(self.queue) | self.settled | bound
+        assert len(self.tickets) == len(served) + len(self.queue) + len(self.settled) + len(bound)
         for number, worker in self.workers.items():
             assert sorted(map(id, worker.tickets)) == sorted(map(id, self.scheduler.tickets(number)))
 

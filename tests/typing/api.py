@@ -4,12 +4,13 @@ Each line with an ignore is an error that must be found: both checkers complain 
 """
 # pyright: reportUnnecessaryTypeIgnoreComment=error
 
+import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, assert_type
 
 import asyncpool
-from asyncpool import Lease, Pool, PoolStats, Stream, WorkerInfo
+from asyncpool import Lease, Pool, PoolStats, Results, Stream, WorkerInfo
 from tests.typing import kittens
 
 
@@ -137,3 +138,42 @@ async def a_shutdown_says_whether_it_was_asked_for(pool: Pool) -> None:
     async with asyncpool.graceful_shutdown(pool, grace=10, signals=(15,)) as stop:
         assert_type(stop.requested, bool)
         await stop.wait()
+
+
+async def maps_have_the_type_of_their_command(pool: Pool, later: AsyncIterator[str]) -> None:
+    async with pool.map(kittens.pet_kitten, ["Tom"]) as purrs:
+        assert_type(purrs, Results[str])
+        async for purr in purrs:
+            assert_type(purr, str)
+    assert_type(pool.map(kittens.pet_kitten, later, ordered=False, window=3, chunk=2), Results[str])
+    assert_type(pool.map(kittens.fetch_food, ("x" for _ in range(3))), Results[bytes])
+    assert_type(pool.map(kittens.groom, [["a"]]), Results[int])
+    assert_type(pool.map(kittens.purrs, [1]), Results[None])
+    assert_type(pool.map(kittens.meows, [1]), Results[Any])
+    assert_type(pool.map(kittens.pet_kitten, ["Tom"], return_exceptions=True), Results[str | Exception])
+    assert_type(pool.map(kittens.fetch_food, later, return_exceptions=True), Results[bytes | Exception])
+    assert_type(pool.map("pet_kitten", ["Tom"]), Results[Any])
+    assert_type(pool.options(returns=str).map("pet_kitten", ["Tom"]), Results[str])
+    assert_type(pool.options(returns=str).map("x", [1], return_exceptions=True), Results[str | Exception])
+    pool.map(kittens.pet_kitten, [7])  # type: ignore[arg-type]
+    pool.map(kittens.pet_kitten, "Tom", 3)  # type: ignore[call-overload]
+    pool.map(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+    pool.map(kittens.pet_kitten, ["Tom"], chunk="2")  # type: ignore[call-overload]
+
+
+async def submitted_calls_are_tasks_of_their_result(pool: Pool) -> None:
+    await assert_type(pool.submit(kittens.pet_kitten, "Tom", strokes=2), asyncio.Task[str])
+    await assert_type(pool.submit(kittens.fetch_food, "x"), asyncio.Task[bytes])
+    await assert_type(pool.submit(kittens.groom, ["a"]), asyncio.Task[int])
+    await assert_type(pool.submit("pet_kitten", "Tom"), asyncio.Task[Any])
+    await assert_type(pool.options(returns=str, key=("a", 1)).submit("pet_kitten", "Tom"), asyncio.Task[str])
+    assert_type(await pool.submit(kittens.pet_kitten, "Tom"), str)
+    await pool.submit(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+
+
+async def broadcasts_give_lists(pool: Pool) -> None:
+    assert_type(await pool.broadcast(kittens.pet_kitten, "Tom"), list[str])
+    assert_type(await pool.broadcast(kittens.fetch_food, "x"), list[bytes])
+    assert_type(await pool.broadcast("pet_kitten", "Tom"), list[Any])
+    assert_type(await pool.options(return_exceptions=True).broadcast(kittens.pet_kitten, "Tom"), list[Any])
+    await pool.broadcast(kittens.pet_kitten, 7)  # type: ignore[call-overload]

@@ -128,7 +128,7 @@ def test_the_pool_never_imports_the_worker(path: Path):
     assert set() == {name for name in of_package(path) if within(name, "asyncpool.worker")}
 
 
-DECISIONS = ["policy", "ranking", "roster", "actions", "succession", "scheduler"]
+DECISIONS = ["policy", "ranking", "affinity", "roster", "actions", "succession", "scheduler"]
 
 
 @pytest.mark.parametrize("name", DECISIONS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncpool.pool.actions import Assign, Probe, Reject, Retire, Spawn
+from asyncpool.pool.actions import Assign, Probe, Reject, Retire, Spawn, Strand
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
@@ -11,9 +11,10 @@ from asyncpool.pool.scheduler import Scheduler
 class Ticket:
     """What waits for a worker."""
 
-    def __init__(self, name: str, exclusive: bool = False) -> None:
+    def __init__(self, name: str, exclusive: bool = False, key: object = None) -> None:
         self.name = name
         self.exclusive = exclusive
+        self.key = key
 
     def __repr__(self) -> str:
         return self.name
@@ -392,3 +393,84 @@ def test_processes_are_counted_until_they_are_reaped():
     assert (scheduler.live, scheduler.processes, scheduler.spawned, scheduler.exited) == (2, 3, 3, 0)
     scheduler.reaped(1, 2.0)
     assert (scheduler.live, scheduler.processes, scheduler.spawned, scheduler.exited) == (2, 2, 3, 1)
+
+
+def test_a_key_goes_to_the_worker_that_had_it_and_waits_for_nobody():
+    """Not to the warmest; but when that worker is busy, to another, which has the key from then on."""
+    scheduler = make(3)
+    first, second, third, fourth = (Ticket(name, key="Tom") for name in "abcd")
+    assert [Assign(3, first)] == scheduler.submit(first, 1.0)
+    scheduler.finished(first, 1.0)
+    other = Ticket("other")
+    scheduler.submit(other, 2.0)
+    scheduler.submit(blocking := Ticket("blocking"), 2.0)
+    scheduler.finished(other, 2.0)
+    scheduler.finished(blocking, 2.0)
+    assert [Assign(3, second)] == scheduler.submit(second, 3.0)
+    assert [Assign(2, third)] == scheduler.submit(third, 3.0)
+    scheduler.finished(third, 4.0)
+    scheduler.finished(second, 4.0)
+    assert [Assign(2, fourth)] == scheduler.submit(fourth, 5.0)
+
+
+def test_a_waiting_key_gets_the_worker_that_comes_free():
+    """The queue stays in order, whoever is warm for whom."""
+    scheduler = make(2)
+    about_tom, blocking = Ticket("about Tom", key="Tom"), Ticket("blocking")
+    scheduler.submit(about_tom, 1.0)
+    scheduler.submit(blocking, 1.0)
+    waiting = Ticket("waiting", key="Tom")
+    assert scheduler.submit(waiting, 1.0) == []
+    assert [Assign(1, waiting)] == scheduler.finished(blocking, 2.0)
+
+
+def test_a_bound_ticket_goes_first_and_nowhere_else():
+    """Before those that wait; at once where its worker is idle."""
+    scheduler = make(2, max_waiting=0)
+    running, waiting, idle, bound = tickets(4)
+    assert [Assign(1, idle)] == scheduler.bind(idle, 1, 1.0)
+    scheduler.submit(running, 1.0)
+    assert [] == scheduler.submit(waiting, 1.0) == scheduler.bind(bound, 2, 1.0)
+    assert [Assign(1, waiting)] == scheduler.finished(idle, 2.0)
+    assert [Assign(2, bound)] == scheduler.finished(running, 2.0)
+    with pytest.raises(IllegalMove):
+        scheduler.bind(Ticket("stranger"), 9, 3.0)
+
+
+def test_slots_are_kept_for_a_bound_ticket_that_takes_all():
+    """Nothing is added to its worker until it is empty; taken back, it sets the free slots free."""
+    scheduler = make(1, slots=2)
+    running, waiting = tickets(2)
+    scheduler.submit(running, 1.0)
+    bound, other = Ticket("all", exclusive=True), Ticket("all too", exclusive=True)
+    assert [] == scheduler.bind(bound, 1, 1.0) == scheduler.bind(other, 1, 1.0) == scheduler.submit(waiting, 1.0)
+    assert scheduler.unbind(other, 1.0) == []
+    assert [Assign(1, waiting)] == scheduler.unbind(bound, 1.0)
+
+
+def test_a_bound_ticket_is_stranded_with_its_worker():
+    """Whether that dies, or is let go after the last call that it may have."""
+    scheduler = make(2, max_calls=3)
+    running, spent, first, second = tickets(4)
+    scheduler.submit(running, 1.0)
+    scheduler.submit(spent, 1.0)
+    scheduler.bind(first, 2, 1.0)
+    scheduler.bind(second, 1, 1.0)
+    assert Strand(2, first) in scheduler.lost(2, 2.0)
+    actions = scheduler.finished(spent, 2.0, calls=3)
+    assert actions[:2] == [Strand(1, second), Retire(1, "max_calls")]
+    assert not scheduler.bound
+
+
+def test_the_worker_that_had_the_key_is_checked_first():
+    """With check_on_acquire it is the one that is pinged, though another is warmer; once it answers, it is used."""
+    scheduler = make(2)
+    about_tom, warm = Ticket("about Tom", key="Tom"), Ticket("warm")
+    scheduler.submit(about_tom, 1.0)
+    scheduler.submit(warm, 1.0)
+    scheduler.finished(about_tom, 2.0)
+    scheduler.finished(warm, 3.0)
+    scheduler.limits = Limits(min_size=2, max_size=2, check_on_acquire=True)
+    again = Ticket("again", key="Tom")
+    assert scheduler.submit(again, 4.0) == [Probe(2)]
+    assert scheduler.checked(2, 5.0) == [Assign(2, again)]

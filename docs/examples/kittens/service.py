@@ -40,65 +40,60 @@ class Petting:
         self.id = id
         self.command = command
         self.order = order
-        self.accepted = False
         self.tries = 0
         self.result: str | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.over = asyncio.Event()
 
 
 class Salon:
     """Takes orders, and has them carried out in the background."""
 
-    def __init__(self, pool: asyncpool.Pool, background: asyncio.TaskGroup) -> None:
+    def __init__(self, pool: asyncpool.Pool) -> None:
         self.pool = pool
-        self.background = background  # holds its tasks; the event loop alone would let go of them
         self.pettings: dict[str, Petting] = {}
         self.calls: dict[Petting, None] = {}  # those that the pool has now, in the order in which it got them
         self.outcomes = Counter[str]()
         self._ids = itertools.count(1)
 
-    async def accept(self, command: Command, order: Order) -> Petting:
-        """Begin, and return as soon as the pool has the call; it may have to wait there for a worker.
+    def accept(self, command: Command, order: Order) -> Petting:
+        """Begin: the pool has the call when this returns; it may have to wait there for a worker.
 
         Raises:
             PoolFull, PoolClosed: The pool does not take it.
         """
         petting = Petting(str(next(self._ids)), command, order)
-        task = self.background.create_task(self._pet(petting))
-        await asyncio.wait([task], timeout=0)  # its first step, in which the pool takes the call or refuses it
-        if petting.error is not None:
-            raise petting.error
-        petting.accepted = True
+        self._submit(petting)
         self.pettings[petting.id] = petting
         if len(self.pettings) > REMEMBERED:
             del self.pettings[next(iter(self.pettings))]
         return petting
 
-    async def _pet(self, petting: Petting) -> None:
-        """Nobody waits for this: its outcome is kept for whoever asks, and a failure is also logged."""
-        try:
-            petting.result = await self._call(petting)
-            self.outcomes["done"] += 1
-        except Exception as error:
-            petting.error = error
-            if petting.accepted:  # else ``accept`` raises it
-                self.outcomes["failed"] += 1
-                logger.error("%s %s: %s: %s", petting.command.__name__, petting.id, type(error).__name__, error)
-        petting.over.set()
+    def _submit(self, petting: Petting) -> None:
+        task = self.pool.submit(petting.command, petting.order.name, petting.order.strokes)
+        petting.tries += 1
+        self.calls[petting] = None
+        task.add_done_callback(lambda task: self._note(petting, task))
 
-    async def _call(self, petting: Petting) -> str:
-        while True:
-            petting.tries += 1
-            self.calls[petting] = None
+    def _note(self, petting: Petting, task: asyncio.Task[str]) -> None:
+        """Nobody waits for the task: its outcome is kept for whoever asks, and a failure is also logged."""
+        del self.calls[petting]
+        error = task.exception()
+        if isinstance(error, asyncpool.WorkerCrashed) and petting.tries < TRIES:
+            logger.warning("%s %s is done again: %s", petting.command.__name__, petting.id, error)
             try:
-                return await self.pool.run(petting.command, petting.order.name, petting.order.strokes)
-            except asyncpool.WorkerCrashed as crash:
-                if petting.tries == TRIES:
-                    raise
-                logger.warning("%s %s is done again: %s", petting.command.__name__, petting.id, crash)
-            finally:
-                del self.calls[petting]
+                self._submit(petting)
+                return
+            except asyncpool.PoolError as refusal:
+                error = refusal
+        if error is None:
+            petting.result = task.result()
+            self.outcomes["done"] += 1
+        else:
+            petting.error = error
+            self.outcomes["failed"] += 1
+            logger.error("%s %s: %s: %s", petting.command.__name__, petting.id, type(error).__name__, error)
+        petting.over.set()
 
     def state(self, petting: Petting) -> str:
         if petting.over.is_set():
@@ -124,7 +119,7 @@ def taking_orders_for(command: Command) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         salon: Salon = request.state.salon
         order = msgspec.json.decode(await request.body(), type=Order)
-        petting = await salon.accept(command, order)
+        petting = salon.accept(command, order)
         return JSONResponse(salon.describe(petting), 202, {"Location": f"/kittens/{petting.id}"})
 
     return endpoint
@@ -158,10 +153,10 @@ async def try_later(request: Request, error: Exception) -> Response:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    """Open the salon. At the end the pool serves what it took, then the last background task notes its outcome."""
+    """Open the salon. At the end the pool serves what it took."""
     pool = asyncpool.Pool("kittens", min_size=2, max_size=2, max_waiting=60, timeout=10, name="kittens")
-    async with asyncio.TaskGroup() as background, pool:
-        salon = Salon(pool, background)
+    async with pool:
+        salon = Salon(pool)
         yield {"salon": salon}
     logger.info("closed: %d done, %d failed", salon.outcomes["done"], salon.outcomes["failed"])
 

@@ -1,0 +1,99 @@
+"""A chunk: one call that runs a command on many items, one after another, and answers each as soon as it is done.
+
+Law 1: the answer of an item is written before the next item begins. A crash leaves no doubt about more than one.
+Law 2: an item's error is an answer like any other; the next item runs all the same.
+Law 3: what an item emits or yields goes to nobody, as with a plain run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from functools import partial
+from types import GeneratorType
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from asyncpool.commands import Cancelled
+from asyncpool.protocol import failure
+from asyncpool.protocol.edge import kind
+from asyncpool.protocol.messages import Call, Failure
+from asyncpool.worker.registry import Entry, NotFound
+from asyncpool.worker.running import Running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncpool.worker.session import Session  # which imports this module
+
+ENVELOPE = 64  # bytes that an answer takes beyond itself, at most, in the update that carries it
+
+_arguments = msgspec.msgpack.Decoder(tuple[str | tuple[str, str], list[Raw]]).decode
+
+
+def begin(session: Session, running: Running, call: Call) -> Any:
+    """Return the generator, plain or async, of the answers, or a Failure."""
+    running.quiet = True
+    try:
+        command, items = _arguments(call.args)
+        entry = session.registry.find(command)
+    except NotFound as error:
+        return Failure(call.id, failure.refusal("unknown_command", str(error)))
+    except msgspec.DecodeError as error:
+        return Failure(call.id, failure.refusal("argument", f"not a chunk: {error}"))
+    if kind(entry.function).startswith("async"):
+        return _answers_of_async(session, running, entry, items, call.kwargs)
+    return _answers(session, running, entry, items, call.kwargs)
+
+
+def _answers(
+    session: Session, running: Running, entry: Entry, items: list[Raw], kwargs: Raw
+) -> Generator[Raw, None, None]:
+    for number, item in enumerate(items):
+        value = _started(session, entry, number, item, kwargs)
+        if isinstance(value, GeneratorType):
+            value = session.attempt(number, partial(_end_of, session, running, value))
+        yield Raw(session.encoded(number, value, ENVELOPE))
+        del value
+
+
+async def _answers_of_async(
+    session: Session, running: Running, entry: Entry, items: list[Raw], kwargs: Raw
+) -> AsyncGenerator[Raw, None]:
+    for number, item in enumerate(items):
+        value = _started(session, entry, number, item, kwargs)
+        try:
+            if hasattr(value, "__anext__"):
+                async for _ in value:
+                    pass
+                value = None
+            elif not isinstance(value, Failure):
+                value = await value
+        except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the item, not the worker
+            if running.stop:
+                raise
+            value = session.describe(number, error, 1)
+        yield Raw(session.encoded(number, value, ENVELOPE))
+        del value
+
+
+def _started(session: Session, entry: Entry, number: int, item: Raw, kwargs: Raw) -> Any:
+    """Return what the command returns for an item, or a Failure."""
+    try:
+        args, named = entry.decode(item, kwargs)
+    except Exception as error:  # decoding runs the user's own __post_init__ and hooks
+        return Failure(number, failure.refusal("argument", str(error)))
+    return session.attempt(number, lambda: entry.function(*args, **named), skip_frames=2)
+
+
+def _end_of(session: Session, running: Running, generator: GeneratorType[Any, Any, Any]) -> Any:
+    """Run a generator to its end; returns its return value."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+        session.look_sometimes(running)
+        if running.stop:
+            generator.close()
+            raise Cancelled

@@ -1,0 +1,89 @@
+"""Commands that are run for many items."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import asyncpool
+from tests.support import commands
+
+
+@asyncpool.command
+def double(item: int) -> int:
+    return 2 * item
+
+
+@asyncpool.command
+async def double_later(item: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * item
+
+
+@asyncpool.command
+async def later_than(item: int, bound: int) -> int:
+    """Fail from an item on."""
+    await asyncio.sleep(0)
+    if item >= bound:
+        raise ValueError(item)
+    return item
+
+
+@asyncpool.command
+def steps_of(item: int) -> Generator[Any, None, int]:
+    """Yield, emit, and return."""
+    asyncpool.emit(["an update", item])
+    yield item
+    return 2 * item
+
+
+@asyncpool.command
+async def later_steps_of(item: int) -> AsyncIterator[int]:
+    yield item
+
+
+@asyncpool.command
+def odd_ones_fail(item: int) -> int:
+    if item % 2:
+        raise KeyError(item)
+    return item
+
+
+@asyncpool.command
+def traced(path: str, item: int) -> int:
+    """Leave a trace."""
+    commands.append(path, str(item))
+    return item
+
+
+@asyncpool.command
+def crash_at(bad: int, item: int) -> int:
+    if item == bad:
+        commands.crash()
+    return item
+
+
+@asyncpool.command
+def wait_from(gate: str, first: int, item: int) -> int:
+    """Wait at the gate from an item on."""
+    if item >= first:
+        commands.wait_at(gate)
+    return item
+
+
+@asyncpool.command
+async def wait_later_at(gate: str, item: int) -> int:
+    """Wait at the gate on the event loop, and say when it is stopped there."""
+    commands.append(f"{gate}.reached", str(os.getpid()))
+    try:
+        while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240 (the gate is a file)
+            await asyncio.sleep(0.002)
+    except asyncio.CancelledError:
+        commands.append(f"{gate}.stopped", str(item))
+        raise
+    return item
+
+
+@asyncpool.command
+def big_if_odd(item: int) -> bytes:
+    return b"x" * (1_000_000 if item % 2 else 1)
