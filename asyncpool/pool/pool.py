@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import ModuleType, TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import anyio
 import msgspec
@@ -25,6 +25,7 @@ from asyncpool.pool.lease import Lease
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
 from asyncpool.pool.supervisor import Supervisor
+from asyncpool.pool.worker import Worker
 from asyncpool.protocol import payload
 
 T = TypeVar("T")
@@ -91,6 +92,8 @@ class Pool(Calls[Any]):
         TypeError: An argument is of the wrong type.
         ValueError: An argument is out of its range, or two contradict each other.
     """
+
+    _hire: ClassVar[type[Worker]] = Worker  # ``asyncpool.testing`` has others
 
     def __init__(
         self,
@@ -163,7 +166,7 @@ class Pool(Calls[Any]):
         nothing = "0 idle, 0 busy, 0 starting, 0 waiting"
         summary = nothing if self._supervisor is None else self._supervisor.summary()
         life = "" if self._life is Life.OPEN else f", {self._life.name.lower()}"
-        return f"<Pool {self._config.name!r} {summary}{life}>"
+        return f"<{type(self).__name__} {self._config.name!r} {summary}{life}>"
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
@@ -178,7 +181,7 @@ class Pool(Calls[Any]):
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")
         self._loop = asyncio.get_running_loop()
         self._life = Life.STARTING
-        self._supervisor = Supervisor(self._config, self._counters, self._torn_down)
+        self._supervisor = Supervisor(self._config, self._counters, self._torn_down, self._hire)
         try:
             await self._supervisor.enter()
             if self._life is Life.STARTING:  # not closed meanwhile
@@ -231,7 +234,7 @@ class Pool(Calls[Any]):
             if self._closing.done():
                 self._life = Life.CLOSED
 
-    async def __aenter__(self) -> Pool:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

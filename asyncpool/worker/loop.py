@@ -16,7 +16,6 @@ from typing import Any
 
 from msgspec import Raw
 
-from asyncpool import commands
 from asyncpool.protocol import failure, messages, payload
 from asyncpool.protocol.messages import Failure, Update
 from asyncpool.worker.leave import Leave
@@ -34,11 +33,11 @@ def serve(session: Session, leave: Leave, begun: Begun | None = None) -> None:
 
 async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:
     async_session = AsyncSession(session)
-    commands.runtime = async_session
+    session.announce(async_session)
     try:
         await async_session.serve(leave, begun)
     finally:
-        commands.runtime = session
+        session.announce(session)
 
 
 class AsyncSession(Session):
