@@ -117,6 +117,7 @@ class Process(Protocol):
 
     def send_signal(self, number: int) -> bool:
         """Send it a signal; False when that cannot be done."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of everything."""

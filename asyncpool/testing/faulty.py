@@ -35,7 +35,7 @@ def command_line(argv: list[str], plan: Plan) -> list[str]:
     return [*argv, msgspec.json.encode(plan).decode()]
 
 
-def _die() -> None:
+def _kill_myself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
     doze(math.inf)
 
@@ -54,7 +54,7 @@ class FaultyChannel(Channel):
     __slots__ = ("_die", "_plan", "_spoilt")
 
     def __init__(
-        self, reads: int, writes: int, limit: int, plan: Plan = NOTHING, die: Callable[[], None] = _die
+        self, reads: int, writes: int, limit: int, plan: Plan = NOTHING, die: Callable[[], None] = _kill_myself
     ) -> None:
         super().__init__(reads, writes, limit)
         self._plan = plan

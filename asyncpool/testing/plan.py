@@ -1,6 +1,7 @@
 """What goes wrong, and when: handed to workers, which count their starts and calls in files that all of them share.
 
-Law: without its folder a plan does nothing. So faults end with the block that brought them, also for workers that live on.
+Law: without its folder a plan does nothing. So faults end with the block that brought them,
+     also for workers that live on.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from asyncpool.worker.registry import StartFailure
 from asyncpool.worker.session import Session
 
 PATIENCE = 0.2  # seconds that a thread gets to end once it is killed; then it is abandoned
-OURS = tuple(os.path.dirname(path) + os.sep for path in (__file__, worker.__file__)) + (threading.__file__,)
+OURS = (os.path.dirname(__file__) + os.sep, os.path.dirname(worker.__file__) + os.sep, threading.__file__)
 
 logger: logging.Logger = logging.getLogger("asyncpool.testing")
 
