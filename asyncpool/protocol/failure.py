@@ -86,7 +86,9 @@ def rebuild(info: ErrorInfo, pid: int | None) -> CommandError:
     error.traceback = info.traceback
     error.worker_pid = pid
     if info.traceback:
-        BaseException.add_note(error, f"In {'the worker' if pid is None else f'worker {pid}'}:\n{info.traceback.rstrip()}")  # not the class's own
+        BaseException.add_note(
+            error, f"In {'the worker' if pid is None else f'worker {pid}'}:\n{info.traceback.rstrip()}"
+        )  # not the class's own
     return error
 
 
