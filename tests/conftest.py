@@ -40,11 +40,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each guarded async test look for left tasks while its loop still runs."""
+    """Let each guarded async test look for left tasks while its loop still runs, and set the class of the contract."""
     for item in items:
         guarded = isinstance(item, pytest.Function) and GUARDED & set(item.path.parts)
         if guarded and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "no_task_is_left")
+        if item.get_closest_marker("contract") and isinstance(item, pytest.Function):
+            if "pool_class" not in item.fixturenames:  # pytest drops what it finds nobody to have asked for
+                item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "pool_class")
 
 
 @pytest.fixture(autouse=True)

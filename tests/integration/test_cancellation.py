@@ -114,7 +114,6 @@ WAYS = [
 ]
 
 
-@pytest.mark.contract
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
 async def test_when_the_cancelled_caller_learns_of_it_the_worker_is_gone(
     gate: Gate, way: Callable[[Pool, Gate], Any]

@@ -15,7 +15,6 @@ from tests.support.processes import there
 from tests.support.waiting import eventually, steps
 
 
-@pytest.mark.contract
 async def test_a_command_that_runs_too_long_is_stopped() -> None:
     """CommandTimeout names command and limit, is a TimeoutError, and its worker is gone by then."""
     async with Pool(commands, max_size=1, timeout=0.2, stderr="discard") as pool:

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 
 import asyncpool
 from asyncpool import Lease, Pool, PoolStats, Stream, WorkerInfo
+from asyncpool.testing import Faults, InlinePool
 from tests.typing import kittens
 
 
@@ -129,3 +130,12 @@ async def a_shutdown_says_whether_it_was_asked_for(pool: Pool) -> None:
     async with asyncpool.graceful_shutdown(pool, grace=10, signals=(15,)) as stop:
         assert_type(stop.requested, bool)
         await stop.wait()
+
+
+async def a_pool_for_tests_has_the_types_of_a_pool() -> None:
+    with Faults(crash_at=[1], hang_at=2) as faults:
+        async with InlinePool(kittens, max_size=2) as pool:
+            assert_type(pool, InlinePool)
+            assert_type(await pool.run(kittens.pet_kitten, "Tom"), str)
+        InlinePool(max_sise=2)  # type: ignore[call-arg]
+        assert_type(faults.calls, int)
