@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         guarded = isinstance(item, pytest.Function) and GUARDED & set(item.path.parts)
         if guarded and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "no_task_is_left")
-        if item.get_closest_marker("contract") and isinstance(item, pytest.Function):
-            if "pool_class" not in item.fixturenames:  # pytest drops what it finds nobody to have asked for
-                item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "pool_class")
+        if guarded and item.get_closest_marker("contract") and "pool_class" not in item.fixturenames:
+            # pytest has dropped it again where nobody asks for it
+            item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "pool_class")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from asyncpool.pool.config import count, seconds_or_none
-from asyncpool.pool.pool import Pool
 from asyncpool.pool.worker import Worker
 from asyncpool.testing import faulty
 from asyncpool.testing.plan import NOTHING, Plan
@@ -56,7 +55,6 @@ class Faults:
         )
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._counts: dict[str, int] = {}
-        self._hire: type[Worker] = Worker
 
     @property
     def calls(self) -> int:
@@ -78,14 +76,14 @@ class Faults:
             Path(self._folder.name, name).touch()
         self._plan = Plan(**{**_fields(self._plan), "folder": self._folder.name})
         Faults._active = self
-        self._hire, Pool._hire = Pool._hire, FaultyWorker
+        Worker._argv = _faulty_argv  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         Faults._active = None
-        Pool._hire = self._hire
+        Worker._argv = _argv  # type: ignore[method-assign]
         self._counts = {what: self._plan.count(what) for what in ("calls", "starts")}
         if self._folder is not None:
             self._folder.cleanup()
@@ -100,16 +98,14 @@ def current() -> Plan:
     return NOTHING if Faults._active is None else Faults._active._plan
 
 
-class FaultyWorker(Worker):
-    """A worker whose process fails as planned."""
+_argv = Worker._argv
 
-    def _argv(self, dump: tuple[int, int] | None) -> list[str]:
-        plan = current()
-        if plan is NOTHING:  # the block was left, and the pool lives on
-            return super()._argv(dump)
-        if self._config.program is not None:
-            raise ValueError("Faults are for Python workers, and this pool has a program=")
-        return faulty.command_line(self._config.argv(dump, faulty.__name__), plan)
+
+def _faulty_argv(worker: Worker, dump: tuple[int, int] | None) -> list[str]:
+    """Return the command line of a worker whose process fails as planned."""
+    if worker._config.program is not None:
+        raise ValueError("Faults are for Python workers, and this pool has a program=")
+    return faulty.command_line(worker._config.argv(dump, faulty.__name__), current())
 
 
 def _fields(plan: Plan) -> dict[str, Any]:

@@ -235,6 +235,27 @@ async def test_faults_end_with_their_block() -> None:
     await pool.aclose()
 
 
+async def test_faults_hold_for_workers_that_start_within_their_block() -> None:
+    """Also in a pool that was there before."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        with Faults(crash_at=1) as faults:
+            assert await pool.run("echo", 1) == 1
+            assert (faults.calls, faults.starts) == (0, 0)
+            await pool.restart()
+            with pytest.raises(WorkerCrashed):
+                await pool.run("echo", 2)
+
+
+async def test_calls_are_counted_over_all_workers() -> None:
+    """Each once, also when several workers take one at the same time."""
+    with Faults(crash_at=150) as faults:
+        async with Pool(commands, min_size=3, max_size=3, stderr="discard") as pool:
+            calls = (pool.run("echo", number) for number in range(300))
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert sum(isinstance(each, WorkerCrashed) for each in answers) == 1
+    assert faults.calls == 300
+
+
 async def test_a_pool_that_closes_tells_its_calls() -> None:
     """PoolClosed with .started, though the worker hangs."""
     with Faults(hang_at=1):

@@ -12,6 +12,7 @@ import pytest
 
 import asyncpool
 from asyncpool import CommandError, CommandTimeout, Pool, WorkerStartError
+from asyncpool.pool.worker import Worker
 from asyncpool.testing import Faults, InlinePool
 from tests.support import commands, streams
 from tests.support.processes import children
@@ -149,4 +150,4 @@ def test_faults_are_checked() -> None:
         pass
     with contextlib.suppress(KeyError), Faults():
         raise KeyError
-    assert Pool._hire.__name__ == "Worker"
+    assert Worker._argv.__name__ == "_argv"
