@@ -6,27 +6,28 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Call, Failure, Result
-from asyncpool.testing.plan import NOTHING, Plan, doze
+from asyncpool.testing.plan import NOTHING, Plan
 from asyncpool.worker import __main__ as worker
 from asyncpool.worker.channel import Channel
 
+FOREVER = 10.0**8  # seconds; time.sleep takes no infinity
 GARBAGE = b"This is no frame: asyncpool.testing was told to send garbage.\n"
 
 
 def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
     """Do as the real worker does, with the faults of the plan."""
     plan = msgspec.json.decode(sys.argv.pop(), type=Plan)
-    plan.start()
+    plan.start(time.sleep)
     worker.main(stack=stack, parent=parent, make_channel=functools.partial(FaultyChannel, plan=plan))
 
 
@@ -37,7 +38,7 @@ def command_line(argv: list[str], plan: Plan) -> list[str]:
 
 def _kill_myself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    doze(math.inf)
+    time.sleep(FOREVER)
 
 
 class FaultyChannel(Channel):
@@ -49,16 +50,24 @@ class FaultyChannel(Channel):
         limit: As for ``Channel``.
         plan: What goes wrong.
         die: Ends the worker at once.
+        doze: Sleeps so many seconds.
     """
 
-    __slots__ = ("_die", "_plan", "_spoilt")
+    __slots__ = ("_die", "_doze", "_plan", "_spoilt")
 
     def __init__(
-        self, reads: int, writes: int, limit: int, plan: Plan = NOTHING, die: Callable[[], None] = _kill_myself
+        self,
+        reads: int,
+        writes: int,
+        limit: int,
+        plan: Plan = NOTHING,
+        die: Callable[[], None] = _kill_myself,
+        doze: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(reads, writes, limit)
         self._plan = plan
         self._die = die
+        self._doze = doze
         self._spoilt: set[int] = set()  # calls whose replies are garbage
 
     def receive(self) -> wire.Buffer | None:
@@ -83,6 +92,6 @@ class FaultyChannel(Channel):
         if number in self._plan.crash_at:
             self._die()
         if number in self._plan.hang_at:
-            doze(math.inf)
+            self._doze(FOREVER)
         if number in self._plan.garbage_at:
             self._spoilt.add(call)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from time import monotonic, sleep
+from collections.abc import Callable
 
 from msgspec import Struct
-
-NAP = 0.005  # seconds; a worker of a thread can only be stopped between two naps
 
 
 class Plan(Struct, frozen=True):
@@ -30,8 +28,8 @@ class Plan(Struct, frozen=True):
     fail_starts: int = 0
     slow_start: float = 0.0
 
-    def start(self) -> None:
-        """Do what shall happen at this start.
+    def start(self, doze: Callable[[float], None]) -> None:
+        """Do what shall happen at this start; *doze* sleeps so many seconds.
 
         Raises:
             SystemExit: It fails.
@@ -72,10 +70,3 @@ class Plan(Struct, frozen=True):
 
 
 NOTHING = Plan()
-
-
-def doze(seconds: float) -> None:
-    """Sleep in naps."""
-    until = monotonic() + seconds
-    while monotonic() < until:
-        sleep(NAP)

@@ -1,9 +1,11 @@
 """A thread that stands for a worker's process: the worker's own program, over the other end of the same socketpair.
 
-Law 1: a thread cannot be killed. It is cut off, so that nothing of it is heard any more; an exception that no
-       ``except Exception`` catches is raised in it at its next step in Python; and if it does not end soon, the pool
+Law 1: a thread cannot be killed. It is cut off, so that nothing of it is heard any more; its command gets an exception
+       that no ``except Exception`` catches, at its next step in Python; and if the thread does not end soon, the pool
        goes on without it, and a warning says so.
-Law 2: no descriptor is closed under a thread that may still use it: the thread itself closes them when it ends.
+Law 2: that exception is raised in commands only. Elsewhere it could fall between the opening of a descriptor and its
+       assignment; there the thread ends by itself, for it can no more read nor write, and its event loop is told.
+Law 3: no descriptor is closed under a thread that may still use it: the thread itself closes them when it ends.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from types import FrameType
 from typing import Any
@@ -30,6 +33,8 @@ from asyncpool.worker.registry import StartFailure
 from asyncpool.worker.session import Session
 
 PATIENCE = 0.2  # seconds that a thread gets to end once it is killed; then it is abandoned
+LOOK_AGAIN = 0.005  # seconds
+ENTRIES = {("session.py", "<lambda>"), ("session.py", "stream"), ("loop.py", "_outcome"), ("loop.py", "_stream")}
 OURS = (os.path.dirname(__file__) + os.sep, os.path.dirname(worker.__file__) + os.sep, threading.__file__)
 
 logger: logging.Logger = logging.getLogger("asyncpool.testing")
@@ -58,11 +63,14 @@ class WorkerThread:
         self._stderr = os.dup(stderr)
         self._dump = dumps[0] if dumps else None
         self._plan = plan
-        self._channel = InlineChannel(self._end.fileno(), self._end.fileno(), wire.GREETING_LIMIT, plan, self._crash)
+        end = self._end.fileno()
+        self._channel = InlineChannel(end, end, wire.GREETING_LIMIT, plan, self._crash, self._doze)
         self._leave = InlineLeave()
         self._lock = threading.Lock()  # between its last step and a kill
         self._over = False
         self._killed = False
+        self._raised = False  # the exception, in the command
+        self._commands_loop: asyncio.AbstractEventLoop | None = None
         self._code: int | None = None
         self._told = asyncio.Event()  # killed or ended
         self._ended = asyncio.Event()
@@ -75,15 +83,21 @@ class WorkerThread:
     async def wait(self) -> int | None:
         """Wait for its end, or until it is abandoned."""
         await self._told.wait()
-        if not self._ended.is_set():
-            try:
-                await asyncio.wait_for(self._ended.wait(), PATIENCE)
-            except TimeoutError:
+        until = self._loop.time() + PATIENCE
+        while not self._ended.is_set():
+            if self._loop.time() > until:
                 logger.warning(
                     "%s was killed, but its command runs on: a thread cannot be stopped while it waits outside of "
                     "Python code. The InlinePool goes on without it; its answer will not be heard",
                     self._thread.name,
                 )
+                break
+            self._disturb()  # it may have been about to enter a command
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._ended.wait()
+            except TimeoutError:
+                pass
         return self._code
 
     def kill(self) -> None:
@@ -109,12 +123,23 @@ class WorkerThread:
         if self._over or self._killed:
             return
         self._killed = True
-        with self._lock:
-            if not self._over:
-                self._code = code
-                _raise_in(self._thread, Killed)
+        self._code = code
         self._cut_off()
+        self._disturb()
+        if (loop := self._commands_loop) is not None:
+            try:
+                loop.call_soon_threadsafe(_cancel_all, loop)
+            except RuntimeError:
+                pass  # it is closed
         self._told.set()
+
+    def _disturb(self) -> None:
+        """Raise the exception in the command that runs, once."""
+        with self._lock:
+            if self._over or self._raised or not _in_command(sys._current_frames().get(self._thread.ident or 0)):
+                return
+            self._raised = True
+            _raise_in(self._thread, Killed)
 
     def _cut_off(self) -> None:
         try:
@@ -140,7 +165,7 @@ class WorkerThread:
     def _live(self) -> int:
         """Do what the worker's program does; returns its exit code."""
         try:
-            self._plan.start()
+            self._plan.start(self._doze)
             self._serve()
         except Killed:
             raise
@@ -148,6 +173,8 @@ class WorkerThread:
             self._say(f"{error}\n")
             return 1
         except BaseException:  # of a module that is imported; the interpreter would print it, too
+            if self._killed:
+                return 1
             self._say(traceback.format_exc())
             return 1
         return 0
@@ -164,8 +191,9 @@ class WorkerThread:
 
         def announce_and_hush(session: Any) -> None:
             announce(session)
-            if (loop := asyncio._get_running_loop()) is not None:
-                loop.set_exception_handler(self._complain)
+            self._commands_loop = asyncio._get_running_loop()
+            if self._commands_loop is not None:
+                self._commands_loop.set_exception_handler(self._complain)
 
         worker.answer(Session(self._channel, registry, hello.slot, announce_and_hush), hello, self._leave)
 
@@ -178,6 +206,14 @@ class WorkerThread:
         self._code = -signal.SIGKILL
         self._cut_off()
         raise Killed
+
+    def _doze(self, seconds: float) -> None:
+        """Sleep until it is killed."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(LOOK_AGAIN)
+            if self._killed:
+                raise Killed
 
     def _say(self, text: str) -> None:
         os.write(self._stderr, text.encode(errors="replace")[-8192:])
@@ -236,6 +272,18 @@ class InlineLeave(Leave):
         """Close the descriptors."""
         for descriptor in self._pipe or ():
             os.close(descriptor)
+
+
+def _in_command(frame: FrameType | None) -> bool:
+    """Say whether code of a command runs in this stack: above one of the places where the worker enters it."""
+    while frame is not None and not frame.f_code.co_filename.startswith(OURS[:2]):
+        frame = frame.f_back
+    return frame is not None and (os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) in ENTRIES
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:

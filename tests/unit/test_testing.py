@@ -42,13 +42,17 @@ def test_a_plan_counts_in_its_folder(tmp_path: Path):
     assert [plan.call(), Plan(folder=str(tmp_path)).call(), plan.call()] == [1, 2, 3]
     for number in (1, 2):
         with pytest.raises(SystemExit, match=f"start {number} fails"):
-            plan.start()
-    plan.start()
+            plan.start(_no_sleep)
+    plan.start(_no_sleep)
     assert (plan.count("calls"), plan.count("starts")) == (3, 3)
 
 
 def test_a_plan_without_its_folder_does_nothing(tmp_path: Path):
     """The block that brought it is over."""
     plan = Plan(folder=str(tmp_path / "gone"), fail_starts=9)
-    plan.start()
+    plan.start(_no_sleep)
     assert (plan.call(), plan.count("calls"), NOTHING.call()) == (0, 0, 0)
+
+
+def _no_sleep(seconds: float) -> None:
+    assert seconds == 0
