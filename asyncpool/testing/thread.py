@@ -20,9 +20,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from asyncpool.commands import Runtime
 from asyncpool.protocol import wire
 from asyncpool.testing.faulty import FaultyChannel
 from asyncpool.testing.plan import Plan
@@ -63,13 +65,13 @@ class WorkerThread:
         self._stderr = os.dup(stderr)
         self._dump = dumps[0] if dumps else None
         self._plan = plan
-        end = self._end.fileno()
-        self._channel = InlineChannel(end, end, wire.GREETING_LIMIT, plan, self._crash, self._doze)
+        self._channel = InlineChannel(self._end.fileno(), plan, self._crash, self._doze)
         self._leave = InlineLeave()
         self._lock = threading.Lock()  # between its last step and a kill
         self._over = False
         self._killed = False
         self._raised = False  # the exception, in the command
+        self._session: Session | None = None
         self._commands_loop: asyncio.AbstractEventLoop | None = None
         self._code: int | None = None
         self._told = asyncio.Event()  # killed or ended
@@ -124,11 +126,13 @@ class WorkerThread:
             return
         self._killed = True
         self._code = code
+        self._channel.ended = True
         self._cut_off()
         self._disturb()
         if (loop := self._commands_loop) is not None:
             try:
-                loop.call_soon_threadsafe(_cancel_all, loop)
+                # Two passes: a task that is cancelled before its first step never awaits its command's coroutine.
+                loop.call_soon_threadsafe(loop.call_soon, self._cancel_commands)
             except RuntimeError:
                 pass  # it is closed
         self._told.set()
@@ -189,13 +193,20 @@ class WorkerThread:
             sys.exit(f"asyncpool: {error}")
         announce = self._threads.announcer(self)
 
-        def announce_and_hush(session: Any) -> None:
+        def announce_and_hush(session: Runtime) -> None:
+            assert isinstance(session, Session)
             announce(session)
+            self._session = session
             self._commands_loop = asyncio._get_running_loop()
             if self._commands_loop is not None:
                 self._commands_loop.set_exception_handler(self._complain)
 
         worker.answer(Session(self._channel, registry, hello.slot, announce_and_hush), hello, self._leave)
+
+    def _cancel_commands(self) -> None:
+        if (session := self._session) is not None:
+            for running in list(session.running.values()):
+                session.cancel(running)
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not self._killed:  # else its tasks were ended by force
@@ -236,7 +247,16 @@ class WorkerThread:
 class InlineChannel(FaultyChannel):
     """A channel that is no more once its worker has ended, whatever threads of a command still use it."""
 
-    __slots__ = ()
+    __slots__ = ("ended",)
+
+    def __init__(self, end: int, plan: Plan, die: Callable[[], None], doze: Callable[[float], None]) -> None:
+        super().__init__(end, end, wire.GREETING_LIMIT, plan, die, doze)
+        self.ended: bool = False
+
+    def receive(self) -> wire.Buffer | None:
+        """Return the next frame, None once the worker is killed: no command begins any more."""
+        body = super().receive()
+        return None if self.ended else body
 
     def shut(self) -> None:
         """The descriptors are about to be closed, and their numbers given to others."""
@@ -279,11 +299,6 @@ def _in_command(frame: FrameType | None) -> bool:
     while frame is not None and not frame.f_code.co_filename.startswith(OURS[:2]):
         frame = frame.f_back
     return frame is not None and (os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) in ENTRIES
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
