@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asyncpool.pool.shutdown import graceful_shutdown
     from asyncpool.pool.stats import PoolStats, WorkerInfo
     from asyncpool.pool.stream import Stream
+    from asyncpool.types import register_type
 
 __all__ = [
     "AcquireTimeout",
@@ -57,6 +58,7 @@ __all__ = [
     "command",
     "emit",
     "graceful_shutdown",
+    "register_type",
 ]
 
 if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name would else be right
@@ -73,6 +75,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "Stream": "pool.stream",
         "WorkerInfo": "pool.stats",
         "graceful_shutdown": "pool.shutdown",
+        "register_type": "types",
     }
 
     def __getattr__(name):

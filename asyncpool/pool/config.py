@@ -50,6 +50,7 @@ class Config:
     max_message: int
     registered_only: bool
     concurrency: int
+    allow_pickle: bool
     env: dict[str, str] | None
     cwd: str | os.PathLike[str] | None
     stderr: Mode
@@ -125,6 +126,8 @@ def configure(
     count("max_message", rest["max_message"], SMALLEST_MESSAGE)
     if rest["max_message"] >= 2**32:
         raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
+    if rest["allow_pickle"] and program is not None:
+        raise ValueError("allow_pickle and program= exclude each other: only the Python workers of a pool load pickles")
     if rest["stderr"] not in ("forward", "log", "discard"):
         raise ValueError(f"stderr= takes 'forward', 'log' or 'discard', not {rest['stderr']!r}")
     _check_types(executable=executable, check_on_acquire=check_on_acquire, **rest)
@@ -186,6 +189,7 @@ def _check_types(**given: Any) -> None:
         ("env", (Mapping, type(None)), "a mapping of strings, as os.environ is"),
         ("check_on_acquire", (bool,), "True or False"),
         ("registered_only", (bool,), "True or False"),
+        ("allow_pickle", (bool,), "True or False"),
         ("on_event", (Callable, type(None)), "a function of one Event"),
     )
     for name, kinds, title in checks:

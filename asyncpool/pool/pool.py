@@ -26,7 +26,6 @@ from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
-from asyncpool.protocol import payload
 
 T = TypeVar("T")
 
@@ -81,6 +80,9 @@ class Pool(Calls[Any]):
             for itself all the same.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
+        allow_pickle: Let what cannot travel otherwise go as a pickle, arguments and results alike. Loading a pickle
+            runs whatever its bytes say: with True, a worker that was taken over, or that returns what a stranger
+            gave it, can run any code in this process. Only for workers that you trust as you trust yourself.
         env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
         cwd: Working directory of the workers. Default: this one's.
         stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
@@ -118,6 +120,7 @@ class Pool(Calls[Any]):
         concurrency: int = 1,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
+        allow_pickle: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stderr: Literal["forward", "log", "discard"] = "forward",
@@ -146,6 +149,7 @@ class Pool(Calls[Any]):
             concurrency=concurrency,
             max_message=max_message,
             registered_only=registered_only,
+            allow_pickle=allow_pickle,
             env=env,
             cwd=cwd,
             stderr=stderr,
@@ -303,7 +307,7 @@ class Pool(Calls[Any]):
             acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
-        decoder = None if returns is None else payload.decoder(returns)
+        decoder = None if returns is None else self._caller.codec.decoder(returns)
         if on_cancel not in (None, "stop", "finish"):
             raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
         if on_update is not None and not callable(on_update):

@@ -38,6 +38,7 @@ EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that i
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
+LIVED_ON = "closed its end of the connection and lived on"
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 
 
@@ -247,6 +248,7 @@ class Worker:
             config.sys_path(),
             self.slot,
             registered_only=config.registered_only,
+            allow_pickle=config.allow_pickle,
         )
         self._connection.send(wire.frame(messages.encode(hello)))
         limit = config.start_timeout
@@ -275,6 +277,8 @@ class Worker:
             await self._connection.aclose()
         if self._stderr is not None:
             self._stderr.close()
+        if self.reason == LIVED_ON and self.exit_code not in (None, -signal.SIGKILL):
+            self.reason = None  # it was about to end by itself: much memory takes its time to be unmapped
         if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
             self._oom = self._watch.claim()
         self._move(Sign.REAPED)
@@ -398,8 +402,7 @@ class Worker:
         if self.state in (State.ENDING, State.GONE):
             return
         self._end("crashed", None)
-        lived_on = "closed its end of the connection and lived on"
-        self._bounds.append(self._loop.call_later(EXIT_GRACE, lambda: self.kill("crashed", lived_on)))
+        self._bounds.append(self._loop.call_later(EXIT_GRACE, lambda: self.kill("crashed", LIVED_ON)))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

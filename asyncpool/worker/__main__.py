@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
+from asyncpool.protocol.payload import Codec
 from asyncpool.worker import orphan, stdio
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
@@ -105,7 +106,8 @@ def prepare(hello: Hello) -> Registry:
             raise StartFailure(
                 f"there is no module {name!r}; looked in {', '.join(hello.sys_path)} (the parent's sys.path)"
             ) from None
-    return Registry(modules, registered_only=hello.registered_only)
+    codec = Codec(pickles=hello.allow_pickle, imports=True)
+    return Registry(modules, registered_only=hello.registered_only, codec=codec)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from asyncpool.protocol import failure, messages, payload
+from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Failure, Update
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.running import Running
@@ -128,7 +128,9 @@ class AsyncSession(Session):
             await generator.aclose()
 
     def _update(self, running: Running, update: Any) -> bytes:
-        return messages.encode(Update(running.id, Raw(payload.encode(update)))) if running.listening else b""
+        return (
+            messages.encode(Update(running.id, Raw(self.registry.codec.encode(update)))) if running.listening else b""
+        )
 
     async def _send_update(self, running: Running, body: bytes) -> None:
         if not running.listening:
