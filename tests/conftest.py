@@ -13,6 +13,7 @@ import pytest_asyncio
 import uvloop
 
 from asyncpool import Pool
+from asyncpool.testing import InlinePool
 from tests.support.processes import TAG, children, descriptors, end, tagged
 from tests.support.waiting import eventually_now
 
@@ -31,12 +32,22 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test of the contract with a pool of processes and with one of threads."""
+    if metafunc.definition.get_closest_marker("contract"):
+        metafunc.fixturenames.append("pool_class")
+        metafunc.parametrize("pool_class", [Pool, InlinePool], indirect=True, ids=lambda each: each.__name__)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each guarded async test look for left tasks while its loop still runs."""
+    """Let each guarded async test look for left tasks while its loop still runs, and set the class of the contract."""
     for item in items:
         guarded = isinstance(item, pytest.Function) and GUARDED & set(item.path.parts)
         if guarded and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "no_task_is_left")
+        if guarded and item.get_closest_marker("contract") and "pool_class" not in item.fixturenames:
+            # pytest has dropped it again where nobody asks for it
+            item.fixturenames.insert(item.fixturenames.index("nothing_is_left") + 1, "pool_class")
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +91,19 @@ async def no_task_is_left() -> AsyncIterator[None]:
     assert not left, f"this test left behind: {left}"
 
 
+@pytest.fixture
+def pool_class(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Pool]:
+    """The class that the test's module means by Pool; another one than Pool only in tests of the contract."""
+    chosen: type[Pool] = getattr(request, "param", Pool)
+    if hasattr(request.module, "Pool"):
+        monkeypatch.setattr(request.module, "Pool", chosen)
+    return chosen
+
+
 @pytest_asyncio.fixture
-async def pool() -> AsyncIterator[Pool]:
+async def pool(pool_class: type[Pool]) -> AsyncIterator[Pool]:
     """A pool of two workers that have the commands of the tests."""
-    async with Pool("tests.support.commands", min_size=2, max_size=2, stderr="discard") as pool:
+    async with pool_class("tests.support.commands", min_size=2, max_size=2, stderr="discard") as pool:
         yield pool
 
 

@@ -22,7 +22,7 @@ from asyncpool.pool.stderr import Mode
 
 # `-m` would import runpy, 3 ms.
 BOOT = (
-    "import sys; sys.path[:0] = {first}; sys.path += {last}; from asyncpool.worker.__main__ import main; "
+    "import sys; sys.path[:0] = {first}; sys.path += {last}; from {main} import main; "
     "main(stack={stack}, parent={parent})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
@@ -57,16 +57,17 @@ class Config:
     on_event: Callable[[Event], None] | None
     name: str
 
-    def argv(self, stack: tuple[int, int] | None = None) -> list[str]:
+    def argv(self, stack: tuple[int, int] | None = None, main: str = "asyncpool.worker.__main__") -> list[str]:
         """Return the command line of a worker.
 
         Args:
             stack: Descriptor that a Python worker writes its stacks to, and the signal at which it does.
+            main: Module whose ``main`` a Python worker runs.
         """
         if self.program is not None:
             return list(self.program)
         first, last = _roots() if self._same_python() else ([], [])
-        boot = BOOT.format(first=first, last=last, stack=stack, parent=_parent())
+        boot = BOOT.format(first=first, last=last, main=main, stack=stack, parent=_parent())
         return [self.executable, *_interpreter_flags(), "-P", "-c", boot]
 
     def sys_path(self) -> list[str]:

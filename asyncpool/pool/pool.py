@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, overload
 
 import anyio
 import msgspec
@@ -28,6 +28,7 @@ from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
 from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
+from asyncpool.pool.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,6 +97,8 @@ class Pool(ManyCalls[Any]):
         TypeError: An argument is of the wrong type.
         ValueError: An argument is out of its range, or two contradict each other.
     """
+
+    _hire: ClassVar[type[Worker]] = Worker  # ``asyncpool.testing`` has others
 
     def __init__(
         self,
@@ -171,7 +174,7 @@ class Pool(ManyCalls[Any]):
         nothing = "0 idle, 0 busy, 0 starting, 0 waiting"
         summary = nothing if self._supervisor is None else self._supervisor.summary()
         life = "" if self._life is Life.OPEN else f", {self._life.name.lower()}"
-        return f"<Pool {self._config.name!r} {summary}{life}>"
+        return f"<{type(self).__name__} {self._config.name!r} {summary}{life}>"
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
@@ -186,7 +189,7 @@ class Pool(ManyCalls[Any]):
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")
         self._loop = asyncio.get_running_loop()
         self._life = Life.STARTING
-        self._supervisor = Supervisor(self._config, self._counters, self._torn_down)
+        self._supervisor = Supervisor(self._config, self._counters, self._torn_down, self._hire)
         try:
             await self._supervisor.enter()
             if self._life is Life.STARTING:  # not closed meanwhile
@@ -243,7 +246,7 @@ class Pool(ManyCalls[Any]):
         await supervisor.stop(hurry)
         await self._submissions.end(hurry)
 
-    async def __aenter__(self) -> Pool:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

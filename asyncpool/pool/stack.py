@@ -59,7 +59,8 @@ def tell(error: CommandTimeout, stack: str, pid: int | None) -> None:
     place = innermost(stack)
     if place is not None:
         error.args = (f"{error} in {place}",)
-    error.add_note(f"In worker {pid}, when it was stopped:\n{stack}")
+    who = "the worker" if pid is None else f"worker {pid}"
+    error.add_note(f"In {who}, when it was stopped:\n{stack}")
 
 
 def innermost(stack: str) -> str | None:

@@ -44,15 +44,19 @@ class Supervisor:
         config: The pool's settings.
         counters: Where to count.
         on_teardown: Called when the event loop ends without ``stop``.
+        hire: Makes a worker.
     """
 
-    def __init__(self, config: Config, counters: Counters, on_teardown: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, counters: Counters, on_teardown: Callable[[], None], hire: type[Worker] = Worker
+    ) -> None:
         self.scheduler: Scheduler = Scheduler(config.limits)
         self.workers: dict[int, Worker] = {}
         self.ledger: Ledger = Ledger(counters, config.timeout, config.cancel_grace)
         self._config = config
         self._counters = counters
         self._on_teardown = on_teardown
+        self._hire = hire
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._start_error: WorkerStartError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -285,7 +289,7 @@ class Supervisor:
         taken = {worker.slot for worker in self.workers.values()}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
         assert self._supervising
-        worker = self.workers[number] = Worker(number, slot, self._config, self)
+        worker = self.workers[number] = self._hire(number, slot, self._config, self)
         task = self._create_task(worker.live(), f"asyncpool {self._config.name} worker {number}")
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)

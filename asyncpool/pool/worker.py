@@ -103,6 +103,27 @@ class Owner(Protocol):
         """The event loop is ending."""
 
 
+class Process(Protocol):
+    """What a worker needs of its process; see ``Child``."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+
+    async def wait(self) -> int | None:
+        """Wait for its end; returns the exit code, or the negative number of a signal."""
+
+    def kill(self) -> None:
+        """Kill it and its group."""
+
+    def send_signal(self, number: int) -> bool:
+        """Send it a signal; False when that cannot be done."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
 class Worker:
     """One worker process.
 
@@ -129,7 +150,7 @@ class Worker:
         self.born: float = self._loop.time()
         self.weighed: float = self.born  # when its memory was last looked at
         self._was_ready = False
-        self._child: Child | None = None
+        self._child: Process | None = None
         self._stderr: Stderr | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
@@ -195,14 +216,7 @@ class Worker:
         self._watch = OomWatch()
         ours, theirs = pair()
         try:
-            self._child = Child(
-                config.argv((dumps[0], stack.SIGNAL) if dumps else None),
-                stdio=theirs.fileno(),
-                stderr=self._stderr.child_end,
-                others=dumps,
-                env=config.env,
-                cwd=config.cwd,
-            )
+            self._child = self._start(theirs.fileno(), self._stderr.child_end, dumps)
         except BaseException:
             ours.close()
             raise
@@ -211,6 +225,15 @@ class Worker:
             self._stderr.close_child_end()
         self._owner.spawned(self)
         return ours
+
+    def _start(self, stdio: int, stderr: int, dumps: list[int]) -> Process:
+        """Start the process with these descriptors; it can write its stacks where there is one in *dumps*."""
+        argv = self._argv((dumps[0], stack.SIGNAL) if dumps else None)
+        config = self._config
+        return Child(argv, stdio=stdio, stderr=stderr, others=dumps, env=config.env, cwd=config.cwd)
+
+    def _argv(self, dump: tuple[int, int] | None) -> list[str]:
+        return self._config.argv(dump)
 
     def _greet(self) -> None:
         if self.state is not State.SPAWNING:
@@ -432,7 +455,8 @@ class Worker:
 
     def _time_out(self, call: Call, timeout: float) -> None:
         late = f"{call.title} ran longer than its timeout of {timeout:g} s"
-        call.verdict = CommandTimeout(f"{late} and was stopped (worker {self.number}, pid {self.pid})")
+        who = f"worker {self.number}" if self.pid is None else f"worker {self.number}, pid {self.pid}"
+        call.verdict = CommandTimeout(f"{late} and was stopped ({who})")
         reason = f"was stopped because {late}"
         if call.grace is not None:
             self.stop_call(call, "timed_out", reason)

@@ -233,7 +233,8 @@ def rebuild(info: ErrorInfo, pid: int | None, depth: int = 0) -> CommandError:
         BaseException.add_note(error, note)  # not the class's own
     told = info.frames or info.traceback
     if told:
-        BaseException.add_note(error, f"In worker {pid}:\n{told.rstrip()}")
+        who = "the worker" if pid is None else f"worker {pid}"
+        BaseException.add_note(error, f"In {who}:\n{told.rstrip()}")
     if depth < DEEPEST:
         _chain(error, info, pid, depth)
     return error

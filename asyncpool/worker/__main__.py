@@ -6,8 +6,8 @@ import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond 
 import faulthandler
 import os
 import sys
+from collections.abc import Callable
 
-from asyncpool import commands
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
 from asyncpool.protocol.payload import Codec
@@ -19,31 +19,43 @@ from asyncpool.worker.serve import serve
 from asyncpool.worker.session import Session
 
 
-def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
+def main(
+    *,
+    stack: tuple[int, int] | None = None,
+    parent: int = 0,
+    make_channel: Callable[[int, int, int], Channel] = Channel,
+) -> None:
     """Greet the parent, import what it names, and serve until it says Stop, is gone, or SIGTERM has come.
 
     Args:
         stack: Descriptor to write the stacks of all threads to, and the signal at which that is done.
         parent: Process id of the parent, to die with it; 0: only the parent sees to that.
+        make_channel: Makes the channel of two descriptors and a limit.
     """
     faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
     if stack is not None:
         _dump_at_signal(*stack)
     reads, writes = stdio.protect()
-    channel = Channel(reads, writes, wire.GREETING_LIMIT)
+    channel = make_channel(reads, writes, wire.GREETING_LIMIT)
     leave = Leave(reads)  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
     try:
-        hello = _greeting(channel)
+        hello = greeting(channel)
         if hello is None:
             return
-        registry = _prepare(hello)
+        sys.path[:] = hello.sys_path
+        registry = prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
-    session = Session(channel, registry, hello.slot)
-    commands.runtime = session
+    answer(Session(channel, registry, hello.slot), hello, leave, parent)
+
+
+def answer(session: Session, hello: Hello, leave: Leave, parent: int = 0) -> None:
+    """Say that the worker is ready, and answer calls."""
+    registry = session.registry
+    session.announce(session)
     ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands, hello.concurrency)
     try:
-        channel.send(messages.encode(ready))
+        session.send(ready)
         if parent:
             orphan.follow(parent)
         serve(session, leave)
@@ -60,7 +72,8 @@ def _dump_at_signal(descriptor: int, number: int) -> None:
     faulthandler.register(number, file=descriptor, all_threads=True, chain=True)
 
 
-def _greeting(channel: Channel) -> Hello | None:
+def greeting(channel: Channel) -> Hello | None:
+    """Take the first frame; None at the end of input."""
     body = channel.receive()
     if body is None:
         return None
@@ -76,14 +89,13 @@ def _greeting(channel: Channel) -> Hello | None:
     return hello
 
 
-def _prepare(hello: Hello) -> Registry:
+def prepare(hello: Hello) -> Registry:
     """Import the modules and collect their commands.
 
     An exception of a module passes: the interpreter prints it where it ends up in the parent's WorkerStartError.
     """
     import importlib
 
-    sys.path[:] = hello.sys_path
     modules = []
     for name in hello.modules:
         try:

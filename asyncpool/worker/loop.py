@@ -18,7 +18,6 @@ from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from asyncpool import commands
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
 from asyncpool.worker.leave import Leave
@@ -55,11 +54,11 @@ async def _wait(served: asyncio.Task[None]) -> None:
 
 async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:
     async_session = AsyncSession(session, leave)
-    commands.runtime = async_session
+    session.announce(async_session)
     try:
         await async_session.serve(begun)
     finally:
-        commands.runtime = session
+        session.announce(session)
 
 
 class AsyncSession(Session):

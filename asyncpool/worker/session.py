@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from asyncpool import commands
 from asyncpool.commands import CallContext, Cancelled, Runtime
 from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
@@ -30,6 +31,10 @@ from asyncpool.worker.running import Running
 LOOK_AFTER = 0.001  # seconds between two looks for a Cancel, while nothing else makes us read
 
 
+def _stand_behind_all(runtime: Runtime) -> None:
+    commands.runtime = runtime
+
+
 class Session(Runtime):
     """One worker's conversation with its parent.
 
@@ -37,14 +42,22 @@ class Session(Runtime):
         channel: Where frames come from and go to.
         registry: The commands.
         slot: Number of the worker's place.
+        announce: Puts a session behind ``emit`` and ``call_context``.
     """
 
-    def __init__(self, channel: Channel, registry: Registry, slot: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        registry: Registry,
+        slot: int,
+        announce: Callable[[Runtime], None] = _stand_behind_all,
+    ) -> None:
         self.channel = channel
         self.slot = slot
+        self.registry = registry
+        self.announce: Callable[[Runtime], None] = announce
         self.stopping: bool = False  # Stop, or the end of input, has come
         self.running: dict[int, Running] = {}
-        self.registry = registry
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
         self._looked = 0.0

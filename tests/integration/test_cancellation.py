@@ -25,6 +25,7 @@ async def pool_of(size: int, **options: Any) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.mark.contract
 async def test_a_queued_call_that_is_cancelled_never_runs(gate: Gate, tmp_path: Path) -> None:
     """It leaves the queue, no worker is touched, and the calls behind it move up."""
     trace = tmp_path / "trace"
@@ -43,6 +44,7 @@ async def test_a_queued_call_that_is_cancelled_never_runs(gate: Gate, tmp_path: 
     assert trace.read_text().split() == ["1", "4"]
 
 
+@pytest.mark.contract
 async def test_a_call_that_is_cancelled_before_its_first_step_leaves_no_trace(pool: Pool) -> None:
     """A task that never began has submitted nothing."""
     task = asyncio.create_task(pool.run("echo"))
@@ -140,6 +142,7 @@ async def test_in_every_way_of_cancelling_a_stopped_worker_goes_too(
         assert not there(pid)
 
 
+@pytest.mark.contract
 async def test_a_scope_that_outlives_the_cancelled_call_is_not_disturbed(gate: Gate) -> None:
     """After a cancelled call the same task, and scopes around it, go on as if nothing were."""
     async with pool_of(1) as pool:
@@ -184,6 +187,7 @@ async def test_a_second_cancel_releases_the_caller_early(gate: Gate, monkeypatch
         assert pool.stats().outcomes == {"ok": 2, "cancelled": 1}
 
 
+@pytest.mark.contract
 async def test_a_cancel_in_the_step_of_the_answer_is_not_swallowed(pool: Pool) -> None:
     """Cancelled while the reply is on its way: the caller is cancelled, or has its answer; the worker is free."""
     for passes in range(12):
@@ -240,6 +244,7 @@ async def test_1000_calls_cancelled_at_random_moments_leak_nothing() -> None:
         assert await asyncio.gather(*(pool.run("echo", number) for number in range(100))) == list(range(100))
 
 
+@pytest.mark.contract
 async def test_1000_queued_calls_are_cancelled_at_once(gate: Gate) -> None:
     """A thousand waiting calls in one cancelled group are gone, and the worker that was busy is not touched."""
     async with pool_of(1) as pool:
@@ -256,6 +261,7 @@ async def test_1000_queued_calls_are_cancelled_at_once(gate: Gate) -> None:
         assert pool.stats().spawned == 1
 
 
+@pytest.mark.contract
 async def test_one_calls_cancellation_never_hits_the_next(gate: Gate) -> None:
     """The kill is for the call that was cancelled: a queued one gets another worker and its own answer."""
     async with pool_of(1) as pool:
@@ -303,6 +309,7 @@ async def test_a_cancelled_call_on_a_lease_ends_the_lease(gate: Gate) -> None:
         await eventually(lambda: pool.stats().idle == 2)
 
 
+@pytest.mark.contract
 async def test_a_cancelled_call_that_waits_on_a_lease_harms_nobody(gate: Gate) -> None:
     """It leaves the lease's own queue; the call before it and the one behind it go on."""
     async with pool_of(1) as pool, pool.acquire() as worker:
@@ -316,6 +323,7 @@ async def test_a_cancelled_call_that_waits_on_a_lease_harms_nobody(gate: Gate) -
         assert pool.stats().spawned == 1
 
 
+@pytest.mark.contract
 async def test_cancelling_a_call_while_no_worker_is_there_yet_withdraws_it(tmp_path: Path) -> None:
     """With min_size=0 the call waits for a start: cancelled, it is gone, and the worker is kept or goes quietly."""
     async with Pool(commands, min_size=0, max_size=1, stderr="discard") as pool:

@@ -18,6 +18,7 @@ from tests.support.waiting import eventually
 SOURCE = str(Path(commands.__file__))
 
 
+@pytest.mark.contract
 async def test_an_error_is_caught_by_its_own_type_and_by_ours(pool: Pool) -> None:
     """except ValueError and except CommandError both work; arguments and message are there."""
     with pytest.raises(ValueError, match="bad value") as caught:
@@ -51,6 +52,7 @@ async def test_the_systems_errors_keep_their_attributes(pool: Pool) -> None:
     assert isinstance(caught.value, CommandError)
 
 
+@pytest.mark.contract
 async def test_ones_own_errors_arrive_with_their_attributes(pool: Pool) -> None:
     """Though its constructor takes other arguments: no code of the class is run to rebuild it."""
     with pytest.raises(OwnError, match="code 7") as caught:
@@ -59,6 +61,7 @@ async def test_ones_own_errors_arrive_with_their_attributes(pool: Pool) -> None:
     assert isinstance(caught.value, CommandError)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("kind", "type_name", "text"),
     [
@@ -84,9 +87,10 @@ async def test_whatever_a_command_raises_ends_only_its_call(pool: Pool, kind: st
         assert text in caught.value.message
         assert len(str(caught.value)) < 100_000
         assert caught.value.started is True
-        assert await worker.run("pid") == worker.pid
+        assert await worker.run("echo", 1) == 1
 
 
+@pytest.mark.contract
 async def test_what_would_mean_something_else_here_is_not_raised_as_itself(pool: Pool) -> None:
     """StopIteration, SystemExit, KeyboardInterrupt and our own errors arrive as plain CommandErrors."""
     for kind, never in (
@@ -101,6 +105,7 @@ async def test_what_would_mean_something_else_here_is_not_raised_as_itself(pool:
         assert not isinstance(caught.value, never)
 
 
+@pytest.mark.contract
 async def test_a_chain_is_shown_in_the_traceback(pool: Pool) -> None:
     """The cause of an error is in its remote traceback."""
     with pytest.raises(ValueError, match="outer") as caught:
@@ -110,12 +115,14 @@ async def test_a_chain_is_shown_in_the_traceback(pool: Pool) -> None:
     assert "direct cause" in caught.value.traceback
 
 
+@pytest.mark.contract
 async def test_an_unprintable_error_keeps_its_type(pool: Pool) -> None:
     """Its str() raises, there and here: that is nobody else's affair."""
     with pytest.raises(Unprintable):
         await pool.run("fail", "Unprintable")
 
 
+@pytest.mark.contract
 async def test_an_error_can_be_copied_and_pickled(pool: Pool) -> None:
     """As test runners and process pools do."""
     for kind in ("ValueError", "OwnError", "os"):

@@ -42,6 +42,7 @@ async def test_a_lease_is_acquired_and_released_by_hand(pool: Pool) -> None:
     assert pool.stats().exited == {}
 
 
+@pytest.mark.contract
 async def test_a_lease_is_released_once(pool: Pool) -> None:
     """A second release, or a use after it, says so and disturbs nobody."""
     worker = await pool.acquire()
@@ -59,6 +60,7 @@ async def test_a_lease_is_released_once(pool: Pool) -> None:
     assert pool.stats().idle == 2
 
 
+@pytest.mark.contract
 async def test_releasing_within_the_block_is_told_at_its_end(pool: Pool) -> None:
     """The block releases too: twice is twice."""
     with pytest.raises(PoolError, match="released already"):
@@ -67,6 +69,7 @@ async def test_releasing_within_the_block_is_told_at_its_end(pool: Pool) -> None
     assert pool.stats().idle == 2
 
 
+@pytest.mark.contract
 async def test_a_strangers_lease_is_refused(pool: Pool) -> None:
     """A lease belongs to the pool that gave it."""
     async with Pool(commands, max_size=1, stderr="discard") as other, other.acquire() as worker:
@@ -127,6 +130,7 @@ async def test_a_lease_whose_idle_worker_is_killed_from_outside_is_lost(pool: Po
         await eventually(lambda: pool.stats().idle == 2)
 
 
+@pytest.mark.contract
 async def test_calls_queue_behind_leases_and_leases_behind_calls(gate: Gate) -> None:
     """One queue, in order: call, lease, call."""
     order: list[str] = []
@@ -154,6 +158,7 @@ async def test_calls_queue_behind_leases_and_leases_behind_calls(gate: Gate) -> 
     assert order == ["1", "2", "3", "4", "5"]
 
 
+@pytest.mark.contract
 async def test_a_task_that_holds_all_workers_is_told_instead_of_waiting_for_itself() -> None:
     """pool.run and acquire from the holder of all leases raise; other tasks wait as usual."""
     async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool:
@@ -171,6 +176,7 @@ async def test_a_task_that_holds_all_workers_is_told_instead_of_waiting_for_itse
         assert pool.stats().waiting == 0
 
 
+@pytest.mark.contract
 async def test_a_cancelled_acquire_leaks_no_worker(gate: Gate) -> None:
     """Cancelled in the queue, in the step of the grant, or just after: all workers are free again."""
     async with Pool(commands, max_size=1, stderr="discard") as pool:
@@ -192,6 +198,7 @@ async def test_a_cancelled_acquire_leaks_no_worker(gate: Gate) -> None:
         assert pool.stats().spawned == 1
 
 
+@pytest.mark.contract
 async def test_an_acquire_cancelled_in_the_very_step_of_its_grant_passes_the_worker_on() -> None:
     """The release grants the lease and the cancel follows at once, before the waiting task runs."""
     async with Pool(commands, max_size=1, stderr="discard") as pool:
@@ -230,6 +237,7 @@ async def test_a_lease_of_a_dying_worker_is_lost_or_of_another(pool: Pool, passe
                 assert await worker.run("echo", passes) == passes
 
 
+@pytest.mark.contract
 async def test_calls_on_one_lease_are_served_one_at_a_time_in_order(pool: Pool, gate: Gate) -> None:
     """Concurrent calls wait for one another."""
     async with pool.acquire() as worker:
@@ -242,6 +250,7 @@ async def test_calls_on_one_lease_are_served_one_at_a_time_in_order(pool: Pool, 
         assert finished == list(range(100))
 
 
+@pytest.mark.contract
 async def test_acquire_timeout_holds_for_leases() -> None:
     """acquire() waits no longer than acquire_timeout, the pool's or the view's."""
     async with Pool(commands, max_size=1, acquire_timeout=0.1, stderr="discard") as pool:
@@ -259,6 +268,7 @@ async def test_acquire_timeout_holds_for_leases() -> None:
             assert await worker.run("echo", 1) == 1
 
 
+@pytest.mark.contract
 async def test_a_leases_calls_keep_to_timeouts(pool: Pool) -> None:
     """The command's own timeout holds on a lease: its worker is stopped, and the lease lost."""
     async with pool.acquire() as worker:
@@ -268,6 +278,7 @@ async def test_a_leases_calls_keep_to_timeouts(pool: Pool) -> None:
             await worker.run("echo")
 
 
+@pytest.mark.contract
 async def test_closing_the_pool_ends_leases() -> None:
     """aclose(0) while a lease is held and another waits: both learn of it; release after it is harmless."""
     pool = Pool(commands, max_size=1, stderr="discard")
@@ -288,6 +299,7 @@ async def test_closing_the_pool_ends_leases() -> None:
     await pool.release(worker)
 
 
+@pytest.mark.contract
 async def test_a_held_lease_without_a_call_does_not_hold_up_aclose() -> None:
     """Nothing runs on it, so there is nothing to wait for."""
     pool = Pool(commands, max_size=1, stderr="discard")
@@ -298,6 +310,7 @@ async def test_a_held_lease_without_a_call_does_not_hold_up_aclose() -> None:
     await pool.release(worker)
 
 
+@pytest.mark.contract
 async def test_a_lease_serves_during_the_grace_of_aclose(gate: Gate) -> None:
     """A call that runs on a lease when the pool closes is served."""
     pool = Pool(commands, max_size=1, stderr="discard")

@@ -56,6 +56,7 @@ SAME: list[tuple[Any, Any]] = [
 ]
 
 
+@pytest.mark.contract
 async def test_annotated_values_arrive_as_what_they_were(pool: Pool, subtests: pytest.Subtests) -> None:
     """An annotated argument reaches the command in its own type, and the annotated result comes back in its own."""
     for command, value in SAME:
@@ -65,11 +66,13 @@ async def test_annotated_values_arrive_as_what_they_were(pool: Pool, subtests: p
             assert type(result) is type(value)
 
 
+@pytest.mark.contract
 async def test_a_float_that_is_no_number_stays_none(pool: Pool) -> None:
     """NaN travels as NaN."""
     assert math.isnan(await pool.run(commands.same_float, math.nan))
 
 
+@pytest.mark.contract
 async def test_containers_of_structs_arrive_whole(pool: Pool) -> None:
     """Annotations are followed into containers, both ways."""
     assert await pool.run(commands.same_cats, [TOM]) == {"Tom": TOM}
@@ -81,6 +84,7 @@ PLAIN: list[Any] = [
 ]
 
 
+@pytest.mark.contract
 async def test_keys_travel_as_values_do(pool: Pool, subtests: pytest.Subtests) -> None:
     """An integer beyond 64 bits or a path arrives as what it was, also as the key of a dict."""
     for value in ({2**65: "large"}, {-(2**70): 2**70}, {Path("a"): 1}, {(2**65, 1): 2}, {1.5: 1, b"x": 2, None: 3}):
@@ -88,6 +92,7 @@ async def test_keys_travel_as_values_do(pool: Pool, subtests: pytest.Subtests) -
             assert await pool.run("echo", value) == value
 
 
+@pytest.mark.contract
 async def test_values_without_annotation_arrive_as_plain_built_ins(pool: Pool, subtests: pytest.Subtests) -> None:
     """Nothing is annotated: what MessagePack or an ext code has a word for is still what it was."""
     for value in PLAIN:
@@ -97,6 +102,7 @@ async def test_values_without_annotation_arrive_as_plain_built_ins(pool: Pool, s
             assert type(result) is type(value)
 
 
+@pytest.mark.contract
 async def test_returns_decodes_the_result_of_a_command_called_by_name(pool: Pool) -> None:
     """By name the parent knows no annotation; options(returns=...) gives it one."""
     assert isinstance(await pool.run("same_cat", TOM), dict)
@@ -106,6 +112,7 @@ async def test_returns_decodes_the_result_of_a_command_called_by_name(pool: Pool
         await pool.options(returns=int).run("echo", "text")
 
 
+@pytest.mark.contract
 async def test_a_command_is_named_in_every_way(pool: Pool) -> None:
     """By its function, by its name, by the name that its mark gives it, and any other importable function."""
     assert await pool.run(commands.add, 1, second=2) == 3
@@ -119,6 +126,7 @@ async def test_a_command_is_named_in_every_way(pool: Pool) -> None:
     assert await pool.run(dict.fromkeys, ["a"], 1) == {"a": 1}
 
 
+@pytest.mark.contract
 async def test_a_partial_is_unrolled(pool: Pool) -> None:
     """Its function travels by name, its arguments with those of the call."""
     assert await pool.run(functools.partial(commands.add, 1), 2) == 3
@@ -128,6 +136,7 @@ async def test_a_partial_is_unrolled(pool: Pool) -> None:
     assert await pool.run(functools.partial(math.factorial), 5) == 120
 
 
+@pytest.mark.contract
 async def test_a_commands_own_keywords_are_never_taken_for_options(pool: Pool) -> None:
     """Parameters called timeout, id, command or self belong to the command."""
     result = await pool.run("options", timeout=0.001, id="i", command="c", acquire_timeout=0, self="me")
@@ -172,6 +181,7 @@ async def _pids(pool: Pool) -> set[int]:
         return {await first.run("pid"), await second.run("pid")}
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("kind", ["lambda", "file", "object"])
 async def test_a_result_that_cannot_travel_is_the_callers_error(pool: Pool, kind: str) -> None:
     """ResultError says what cannot travel; the command ran; the worker serves on."""
@@ -181,6 +191,7 @@ async def test_a_result_that_cannot_travel_is_the_callers_error(pool: Pool, kind
     assert caught.value.worker_pid in {info.pid for info in pool.workers()}
 
 
+@pytest.mark.contract
 async def test_a_result_that_belies_its_annotation_is_refused(pool: Pool) -> None:
     """Called by its function, a command's result is decoded by its annotation."""
     with pytest.raises(ResultError, match=r"wrong_result.*Expected `int`, got `str`"):
@@ -188,6 +199,7 @@ async def test_a_result_that_belies_its_annotation_is_refused(pool: Pool) -> Non
     assert await pool.run("wrong_result") == "not a number"
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -211,6 +223,7 @@ async def test_an_argument_that_cannot_travel_touches_no_worker(pool: Pool, valu
     assert pool.stats().idle == 2
 
 
+@pytest.mark.contract
 async def test_a_value_that_contains_itself_cannot_travel(pool: Pool) -> None:
     """Endless nesting is a PayloadError, not a crash."""
     endless: list[Any] = []
@@ -235,12 +248,14 @@ async def test_64_megabytes_go_there_and_back(pool: Pool) -> None:
     assert await pool.run("whole", data) == data
 
 
+@pytest.mark.contract
 async def test_large_calls_on_all_workers_at_once_do_not_mix(pool: Pool) -> None:
     """Frames that are written and read in pieces stay with their own worker."""
     data = [bytes([number]) * (3 * 2**20 + number) for number in range(6)]
     assert await asyncio.gather(*(pool.run("whole", each) for each in data)) == data
 
 
+@pytest.mark.contract
 async def test_max_message_is_checked_in_both_directions() -> None:
     """What is too large is refused where it is made, says so, and the same worker serves on."""
     limit = 2**20
@@ -266,6 +281,7 @@ async def test_max_message_is_checked_in_both_directions() -> None:
         assert await pool.run("pid") == pid
 
 
+@pytest.mark.contract
 async def test_a_failure_larger_than_max_message_is_still_told() -> None:
     """An error with 10 MB of text is shortened; the worker survives it."""
     async with Pool(commands, max_size=1, max_message=2**16, stderr="discard") as pool:
@@ -276,6 +292,7 @@ async def test_a_failure_larger_than_max_message_is_still_told() -> None:
         assert await pool.run("pid") == pid
 
 
+@pytest.mark.contract
 async def test_an_unknown_name_is_told_with_those_that_there_are(pool: Pool) -> None:
     """UnknownCommand lists the commands; a name reaches no function that is not marked."""
     for name in ("purr", "unmarked", "os.system", "os:system", "tests.support.commands:echo", "some_name", ""):
@@ -284,6 +301,7 @@ async def test_an_unknown_name_is_told_with_those_that_there_are(pool: Pool) -> 
         assert caught.value.started is False
 
 
+@pytest.mark.contract
 async def test_registered_only_takes_no_other_function() -> None:
     """Only marked functions run, by name or as themselves."""
     async with Pool(commands, registered_only=True, max_size=1, stderr="discard") as pool:
@@ -293,12 +311,14 @@ async def test_registered_only_takes_no_other_function() -> None:
                 await pool.run(function, 3)
 
 
+@pytest.mark.contract
 async def test_calls_from_many_tasks_get_their_own_answers(pool: Pool) -> None:
     """2,000 calls at a time: each gets the answer to its own question."""
     answers = await asyncio.gather(*(pool.run("echo", number) for number in range(2000)))
     assert answers == list(range(2000))
 
 
+@pytest.mark.contract
 async def test_a_pool_without_modules_runs_any_importable_function() -> None:
     """Modules are for commands by name; functions need none."""
     async with asyncpool.Pool(max_size=1, stderr="discard") as pool:

@@ -45,6 +45,7 @@ async def test_a_command_that_holds_the_gil_in_c_is_stopped_too(tmp_path: Path) 
         await eventually(lambda: not there(int(path.read_text())))
 
 
+@pytest.mark.contract
 async def test_the_timeout_counts_from_the_dispatch_not_from_the_queue(gate: Gate) -> None:
     """A call that waits longer than its timeout still gets its whole time to run."""
     async with Pool(commands, max_size=1, stderr="discard") as pool:
@@ -60,6 +61,7 @@ async def test_the_timeout_counts_from_the_dispatch_not_from_the_queue(gate: Gat
         await holder
 
 
+@pytest.mark.contract
 async def test_options_come_before_the_command_before_the_pool() -> None:
     """Precedence: options, then command, then pool; None means no limit; not given means inherit."""
     async with Pool(commands, max_size=1, timeout=0.1, stderr="discard") as pool:
@@ -78,6 +80,7 @@ async def test_options_come_before_the_command_before_the_pool() -> None:
         assert await pool.options(timeout=30).run("impatient", 0.4) == 0.4
 
 
+@pytest.mark.contract
 async def test_the_commands_own_timeout_holds_for_the_very_first_call() -> None:
     """Also for the call that had to wait for the first worker, which brings the command's defaults."""
     async with Pool(commands, min_size=0, max_size=1, stderr="discard") as pool:
@@ -85,6 +88,7 @@ async def test_the_commands_own_timeout_holds_for_the_very_first_call() -> None:
             await pool.run(commands.impatient, 60)
 
 
+@pytest.mark.contract
 async def test_a_call_that_gets_no_worker_in_time_never_runs(gate: Gate, tmp_path: Path) -> None:
     """AcquireTimeout is another error than CommandTimeout, and the command left no trace."""
     trace = tmp_path / "trace"
@@ -108,6 +112,7 @@ async def test_a_call_that_gets_no_worker_in_time_never_runs(gate: Gate, tmp_pat
     assert not trace.exists()
 
 
+@pytest.mark.contract
 async def test_acquire_timeout_does_not_count_once_the_command_runs() -> None:
     """It is the limit of the wait, not of the run."""
     async with Pool(commands, max_size=1, acquire_timeout=0.1, stderr="discard") as pool:
@@ -172,6 +177,7 @@ async def test_a_blocked_loop_in_the_middle_of_a_frame_costs_no_worker() -> None
         assert pool.stats().spawned == 1
 
 
+@pytest.mark.contract
 async def test_a_blocked_loop_is_no_excuse_for_a_command_that_is_too_slow() -> None:
     """After the block is over, what really runs too long is stopped."""
     async with Pool(commands, max_size=1, timeout=0.2, stderr="discard") as pool:

@@ -264,14 +264,16 @@ def _checked(value: Any, kind: type) -> Any:
 
 @asyncpool.command
 def sleep(seconds: float) -> float:
-    time.sleep(seconds)
+    """Sleep in naps: a worker that is a thread can only be stopped between two of them."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.02))
     return seconds
 
 
 @asyncpool.command(timeout=0.2)
 def impatient(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+    return sleep(seconds)
 
 
 @asyncpool.command

@@ -11,6 +11,7 @@ from typing import Any, assert_type
 
 import asyncpool
 from asyncpool import Lease, Pool, PoolStats, Results, Stream, WorkerInfo
+from asyncpool.testing import Faults, InlinePool
 from tests.typing import kittens
 
 
@@ -177,3 +178,12 @@ async def broadcasts_give_lists(pool: Pool) -> None:
     assert_type(await pool.broadcast("pet_kitten", "Tom"), list[Any])
     assert_type(await pool.options(return_exceptions=True).broadcast(kittens.pet_kitten, "Tom"), list[Any])
     await pool.broadcast(kittens.pet_kitten, 7)  # type: ignore[call-overload]
+
+
+async def a_pool_for_tests_has_the_types_of_a_pool() -> None:
+    with Faults(crash_at=[1], hang_at=2) as faults:
+        async with InlinePool(kittens, max_size=2) as pool:
+            assert_type(pool, InlinePool)
+            assert_type(await pool.run(kittens.pet_kitten, "Tom"), str)
+        InlinePool(max_sise=2)  # type: ignore[call-arg]
+        assert_type(faults.calls, int)

@@ -128,6 +128,19 @@ def test_the_pool_never_imports_the_worker(path: Path):
     assert set() == {name for name in of_package(path) if within(name, "asyncpool.worker")}
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent != ROOT / "testing"], ids=module_of)
+def test_nothing_imports_what_is_for_tests(path: Path):
+    """Neither a pool nor a worker knows of InlinePool and Faults."""
+    assert set() == {name for name in of_package(path) if within(name, "asyncpool.testing")}
+
+
+@pytest.mark.parametrize("name", ["faulty", "plan"])
+def test_a_faulty_worker_imports_nothing_of_the_pool(name: str):
+    """It is a worker's program."""
+    path = ROOT / "testing" / f"{name}.py"
+    assert set() == {each for each in of_package(path) if within(each, "asyncpool.pool")}
+
+
 DECISIONS = ["policy", "ranking", "affinity", "roster", "actions", "succession", "scheduler"]
 
 

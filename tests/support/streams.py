@@ -1,0 +1,99 @@
+"""Commands that take part in a conversation: async ones, generators, emit."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import asyncpool
+
+
+@asyncpool.command
+def count_to(number: int) -> Generator[int, None, str]:
+    yield from range(1, number + 1)
+    return "done"
+
+
+@asyncpool.command
+def count_and_tell(number: int, path: str) -> Generator[int, None, None]:
+    """Leave the number that was last made."""
+    try:
+        for each in range(number):
+            Path(path).write_text(str(each))
+            yield each
+    finally:
+        with open(path, "a") as file:
+            file.write(" closed")
+
+
+@asyncpool.command
+async def count_async(number: int) -> AsyncIterator[int]:
+    for each in range(1, number + 1):
+        await asyncio.sleep(0)
+        yield each
+
+
+@asyncpool.command
+async def nap(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return threading.current_thread().name
+
+
+@asyncpool.command
+async def meet(place: str, others: int) -> int:
+    """Return once so many are here at a time."""
+    arrived = _places.setdefault(place, asyncio.Barrier(others))
+    await arrived.wait()
+    return others
+
+
+_places: dict[str, asyncio.Barrier] = {}
+
+
+@asyncpool.command
+def emit_from(where: str) -> str:
+    """Send an update from here, or from a thread."""
+    if where == "here":
+        asyncpool.emit(where)
+    else:
+        thread = threading.Thread(target=asyncpool.emit, args=[where])
+        thread.start()
+        thread.join()
+    return asyncpool.call_context().meta.get("trace", "")
+
+
+@asyncpool.command
+async def emit_below() -> int:
+    """Send an update from a thread of the event loop's."""
+    await asyncio.to_thread(asyncpool.emit, "to_thread")
+    asyncpool.emit("loop")
+    return asyncpool.call_context().slot
+
+
+@asyncpool.command
+def extend(values: list[int]) -> list[int]:
+    values.append(0)
+    return values
+
+
+@asyncpool.command
+def hold_on(path: str, seconds: float) -> None:
+    """Wait outside of Python code, then leave a trace."""
+    time.sleep(seconds)
+    Path(path).touch()
+
+
+@asyncpool.command
+def trace_after_nap(path: str) -> None:
+    """Leave a trace when it was not stopped."""
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        time.sleep(0.005)
+    Path(path).touch()
+
+
+@asyncpool.command
+def leave() -> None:
+    sys.exit("bye")
