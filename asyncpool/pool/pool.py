@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 import msgspec
 
+from asyncpool import commands
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit, OnCancel
 from asyncpool.pool.caller import Acquisition, Caller, Options
@@ -80,16 +81,20 @@ class Pool(Calls[Any]):
             for itself all the same.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
+        config: Handed to each ``@lifespan`` that takes a parameter: anything that could be an argument, up to 512 KiB.
         env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
         cwd: Working directory of the workers. Default: this one's.
         stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
             process's, "log" to the logger ``asyncpool.worker``, "discard" only keeps its end for crash reports.
+        logs: The workers' ``logging`` records become records of this process: of the same logger, from its root's
+            level on.
         on_event: Called with each Event; what it raises is logged.
         name: Names the pool in its repr, its events and its logs.
 
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: An argument is out of its range, or two contradict each other.
+        PayloadError: *config* cannot travel.
     """
 
     def __init__(
@@ -115,9 +120,11 @@ class Pool(Calls[Any]):
         concurrency: int = 1,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
+        config: Any = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stderr: Literal["forward", "log", "discard"] = "forward",
+        logs: bool = True,
         on_event: Callable[[Event], None] | None = None,
         name: str = "pool",
     ) -> None:
@@ -143,9 +150,11 @@ class Pool(Calls[Any]):
             concurrency=concurrency,
             max_message=max_message,
             registered_only=registered_only,
+            config=config,
             env=env,
             cwd=cwd,
             stderr=stderr,
+            logs=logs,
             on_event=on_event,
             name=name,
         )
@@ -174,6 +183,8 @@ class Pool(Calls[Any]):
             WorkerStartError: A worker could not start; everything is torn down again.
             PoolError: It was started before.
         """
+        if commands.importing_main:
+            raise PoolError(commands.UNGUARDED)
         if self._life is not Life.NEW:
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")
         self._loop = asyncio.get_running_loop()

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Protocol
 
 import anyio
+import msgspec
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool import stack
@@ -29,6 +30,7 @@ from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.oom import OomKills, OomWatch
+from asyncpool.pool.reference import main_script
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
@@ -36,6 +38,7 @@ from asyncpool.protocol.messages import Cancel, Credit, Failure, Ping, Pong, Rea
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
+LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to leave
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
@@ -128,6 +131,7 @@ class Worker:
         self.born: float = self._loop.time()
         self.weighed: float = self.born  # when its memory was last looked at
         self._was_ready = False
+        self._has_lifespans = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
@@ -223,7 +227,9 @@ class Worker:
             list(config.modules),
             config.sys_path(),
             self.slot,
-            registered_only=config.registered_only,
+            msgspec.Raw(config.config),
+            config.registered_only,
+            main_script(),
         )
         self._connection.send(wire.frame(messages.encode(hello)))
         limit = config.start_timeout
@@ -309,7 +315,8 @@ class Worker:
         self._move(Sign.STOP)
         self.cause, self.reason = cause, "was asked to end"
         self._tell(Stop())
-        self._wait_for(STOP_GRACE, cause, f"did not end within {STOP_GRACE:g} s of being asked to")
+        grace = LIFESPAN_GRACE if self._has_lifespans else STOP_GRACE
+        self._wait_for(grace, cause, f"did not end within {grace:g} s of being asked to")
 
     def kill(self, cause: Cause, reason: str) -> None:
         """Kill the process and its group, now. Its calls are given up once it is gone, or after a second."""
@@ -376,7 +383,8 @@ class Worker:
             return
         self._end("crashed", None)
         lived_on = "closed its end of the connection and lived on"
-        self._bounds.append(self._loop.call_later(EXIT_GRACE, lambda: self.kill("crashed", lived_on)))
+        grace = LIFESPAN_GRACE if self._has_lifespans else EXIT_GRACE
+        self._bounds.append(self._loop.call_later(grace, lambda: self.kill("crashed", lived_on)))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -388,6 +396,7 @@ class Worker:
         self._cancel_timers()
         self._connection.set_limit(self._config.max_message)
         self.language = ready.language
+        self._has_lifespans = ready.lifespans > 0
         self._owner.ready(self, ready)
 
     def _pass_check(self) -> None:

@@ -21,7 +21,7 @@ from asyncpool.errors import (
     UnknownCommand,
 )
 from asyncpool.protocol import payload
-from asyncpool.protocol.messages import NOTHING, ErrorInfo
+from asyncpool.protocol.messages import MAIN, NOTHING, ErrorInfo
 
 LONGEST = 64 * 1024  # characters of a message or a traceback that travel
 
@@ -59,7 +59,7 @@ def describe(error: BaseException, *, skip_frames: int = 0) -> ErrorInfo:
     kind = type(error)
     return ErrorInfo(
         "raised",
-        clean(str(kind.__module__)),
+        "__main__" if kind.__module__ == MAIN else clean(str(kind.__module__)),
         clean(kind.__qualname__),
         _text(error),
         _traceback(error, skip_frames),

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
+MAIN = "__asyncpool_main__"  # what the application's script, its __main__, is called in a worker
 NOTHING = Raw(b"\xc0")  # nil
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
@@ -40,6 +41,8 @@ class Hello(Message, tag=1):
     slot: int  # number of the worker's place in the pool, reused: 0, 1, ...
     config: Raw = NOTHING  # for lifespans
     registered_only: bool = False  # refuse functions that are not marked as commands
+    main: str = ""  # the application's script, for its functions: an absolute path, or a module's name after python -m
+    log_level: int | None = None  # the least level of records that the parent takes; nil: it takes none
 
 
 class Call(Message, tag=2):
@@ -103,6 +106,7 @@ class Ready(Message, tag=32):
     language: str
     commands: list[CommandInfo]
     capacity: int = 1  # calls that the worker can take at a time; the lesser of this and Hello's counts
+    lifespans: int = 0  # it needs time to leave them when it ends
 
 
 class Result(Message, tag=33):

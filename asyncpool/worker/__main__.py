@@ -6,15 +6,17 @@ import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond 
 import faulthandler
 import os
 import sys
+import types
 
 from asyncpool import commands
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
-from asyncpool.worker import orphan, stdio
+from asyncpool.worker import orphan, script, stdio
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.registry import Registry, StartFailure
-from asyncpool.worker.serve import serve
+from asyncpool.worker.serve import live
 from asyncpool.worker.session import Session
 
 
@@ -35,19 +37,25 @@ def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
         hello = _greeting(channel)
         if hello is None:
             return
-        registry = _prepare(hello)
+        script.known_as = hello.main
+        modules = _import(hello)
+        registry = Registry(modules, registered_only=hello.registered_only)
+        lifespan = Lifespan(modules, hello.config)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
     session = Session(channel, registry, hello.slot)
     commands.runtime = session
-    ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands, hello.concurrency)
-    try:
-        channel.send(messages.encode(ready))
+
+    def announce() -> None:
+        language = f"python {sys.version.split()[0]}"
+        ready = Ready(
+            wire.VERSION, os.getpid(), language, registry.commands, hello.concurrency, lifespans=lifespan.count
+        )
+        session.send(ready)
         if parent:
             orphan.follow(parent)
-        serve(session, leave)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone: nobody is left to tell
+
+    live(session, leave, lifespan, announce)
 
 
 def _dump_at_signal(descriptor: int, number: int) -> None:
@@ -75,25 +83,23 @@ def _greeting(channel: Channel) -> Hello | None:
     return hello
 
 
-def _prepare(hello: Hello) -> Registry:
-    """Import the modules and collect their commands.
+def _import(hello: Hello) -> list[types.ModuleType]:
+    """Import the modules.
 
     An exception of a module passes: the interpreter prints it where it ends up in the parent's WorkerStartError.
     """
-    import importlib
-
     sys.path[:] = hello.sys_path
     modules = []
     for name in hello.modules:
         try:
-            modules.append(importlib.import_module(name))
+            modules.append(script.module(name))
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
             raise StartFailure(
                 f"there is no module {name!r}; looked in {', '.join(hello.sys_path)} (the parent's sys.path)"
             ) from None
-    return Registry(modules, registered_only=hello.registered_only)
+    return modules
 
 
 if __name__ == "__main__":

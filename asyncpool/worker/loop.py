@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -20,7 +21,9 @@ from asyncpool import commands
 from asyncpool.protocol import failure, messages, payload
 from asyncpool.protocol.messages import Failure, Update
 from asyncpool.worker.leave import Leave
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
+from asyncpool.worker.serve import hang_up
 from asyncpool.worker.session import Session
 
 _current: contextvars.ContextVar[Running] = contextvars.ContextVar("asyncpool running call")
@@ -30,6 +33,23 @@ Begun = tuple[Running, Any]
 def serve(session: Session, leave: Leave, begun: Begun | None = None) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
     asyncio.run(_serve(session, leave, begun))
+
+
+def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    """Enter the lifespans, say that the worker is ready, serve, and leave them: all on one event loop."""
+    asyncio.run(_live(session, leave, lifespan, announce))
+
+
+async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    await lifespan.enter_on_loop()
+    try:
+        announce()
+        await _serve(session, leave, None)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone: nobody is left to tell
+    finally:
+        hang_up(session, leave)
+        await lifespan.leave_on_loop()
 
 
 async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:

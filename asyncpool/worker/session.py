@@ -222,7 +222,11 @@ class Session(Runtime):
     def context(self) -> CallContext:
         """Return what is known of the running call."""
         running = self.current()
-        return CallContext() if running is None else Context(running, self)
+        if running is not None:
+            return Context(running, self)
+        context = CallContext()  # of a lifespan, say
+        context.slot = self.slot
+        return context
 
 
 class Context(CallContext):
