@@ -23,7 +23,6 @@ from asyncpool.protocol.messages import Failure, Update
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
-from asyncpool.worker.serve import hang_up
 from asyncpool.worker.session import Session
 
 _current: contextvars.ContextVar[Running] = contextvars.ContextVar("asyncpool running call")
@@ -48,7 +47,8 @@ async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Ca
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
     finally:
-        hang_up(session, leave)
+        if lifespan.count:
+            leave.hang_up(session.channel)
         await lifespan.leave_on_loop()
 
 

@@ -27,14 +27,9 @@ def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
     finally:
-        hang_up(session, leave)
+        if lifespan.count:
+            leave.hang_up(session.channel)
         lifespan.leave()
-
-
-def hang_up(session: Session, leave: Leave) -> None:
-    """Let the parent know, where it did not ask for it, that this worker reads no more: its calls go elsewhere."""
-    if leave.asked:
-        session.channel.close()
 
 
 def serve(session: Session, leave: Leave) -> None:
