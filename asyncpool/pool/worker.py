@@ -28,13 +28,14 @@ from asyncpool.pool.child import Child
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.journal import Journal, log_level
 from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.reference import main_script
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.messages import Cancel, Credit, Failure, Ping, Pong, Ready, Result, Stop, Update
+from asyncpool.protocol.messages import Cancel, Credit, Failure, Log, Ping, Pong, Ready, Result, Stop, Update
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
@@ -134,6 +135,7 @@ class Worker:
         self._has_lifespans = False
         self._child: Child | None = None
         self._stderr: Stderr | None = None
+        self._journal: Journal | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
         self._watch: OomWatch | None = None
@@ -192,7 +194,8 @@ class Worker:
     def _spawn(self) -> socket.socket:
         """Start the process and return the parent's end of the connection to it."""
         config = self._config
-        self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
+        self._journal = Journal(self._loop, config.name, self.number, self._in_flight)
+        self._stderr = Stderr(self._loop, config.stderr, self._journal)
         self._stack = stack.stack_or_none() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
         self._watch = OomWatch()
@@ -230,6 +233,7 @@ class Worker:
             msgspec.Raw(config.config),
             config.registered_only,
             main_script(),
+            log_level() if config.logs else None,
         )
         self._connection.send(wire.frame(messages.encode(hello)))
         limit = config.start_timeout
@@ -330,8 +334,12 @@ class Worker:
         """Take in a chunk that was parsed whole. Only then may the next call be assigned."""
         replies: list[tuple[Call, Reply]] = []
         then: list[Callable[[], None]] = []
+        records: list[Log] = []
         problem = None if error is None else str(error)
         for message in found:
+            if isinstance(message, Log):
+                records.append(message)
+                continue
             if isinstance(message, (Result, Failure)):
                 call = self.calls.pop(message.id, None)
                 if call is not None:
@@ -351,6 +359,9 @@ class Worker:
             self._owner.replied(self, replies, self._connection.heard)
         for act in then:
             act()
+        if self._journal is not None and self._config.logs:
+            for record in records:
+                self._journal.record(record.record)
 
     def _take(self, message: messages.ToParent, then: list[Callable[[], None]]) -> str | None:
         """Sort a message that is no reply; returns what is wrong with it."""
@@ -480,6 +491,10 @@ class Worker:
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
         return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
+
+    def _in_flight(self) -> tuple[int | None, int | None]:
+        """Return its process id, and the id of the call that it runs, if that is one."""
+        return self.pid, next(iter(self.calls)) if len(self.calls) == 1 else None
 
     def _heard(self) -> float:
         return self._connection.heard

@@ -43,10 +43,12 @@ def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
         lifespan = Lifespan(modules, hello.config)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
-    session = Session(channel, registry, hello.slot)
+    session = Session(channel, registry, hello.slot, hello.log_level)
     commands.runtime = session
+    session.logs.look()
 
     def announce() -> None:
+        session.logs.look()
         language = f"python {sys.version.split()[0]}"
         ready = Ready(
             wire.VERSION, os.getpid(), language, registry.commands, hello.concurrency, lifespans=lifespan.count

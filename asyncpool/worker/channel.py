@@ -50,6 +50,11 @@ class Channel:
         """What frames are read from."""
         return self._reads
 
+    @property
+    def writes(self) -> int:
+        """What frames are written to."""
+        return self._writes
+
     def ready(self) -> bool:
         """Say whether the next frame, or the end of input, has begun to come."""
         return bool(select.select([self._reads], [], [], 0)[0])

@@ -20,6 +20,7 @@ from asyncpool.protocol import failure, messages, payload
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
+from asyncpool.worker.logs import Logs, Outbox
 from asyncpool.worker.registry import NotFound, Registry
 from asyncpool.worker.running import Running
 
@@ -33,9 +34,10 @@ class Session(Runtime):
         channel: Where frames come from and go to.
         registry: The commands.
         slot: Number of the worker's place.
+        log_level: The least level of records that the parent takes; None: it takes none.
     """
 
-    def __init__(self, channel: Channel, registry: Registry, slot: int) -> None:
+    def __init__(self, channel: Channel, registry: Registry, slot: int, log_level: int | None = None) -> None:
         self.channel = channel
         self.slot = slot
         self.stopping: bool = False  # Stop, or the end of input, has come
@@ -43,6 +45,8 @@ class Session(Runtime):
         self._registry = registry
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
+        self._outbox = Outbox(channel, self._writing)
+        self.logs: Logs = Logs(self._outbox, log_level)
         self._looked = 0.0
         self._early: list[Call] = []  # read by a thread that waited for credit
 
@@ -99,7 +103,9 @@ class Session(Runtime):
     def write(self, body: bytes) -> None:
         """Write one frame."""
         with self._writing:
+            self._outbox.flush()
             self.channel.send(body)
+        self._outbox.send()
 
     # --- a call ------------------------------------------------------------------------------------------------------
 
@@ -118,6 +124,7 @@ class Session(Runtime):
             args, kwargs = entry.decode(call.args, call.kwargs)
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
             return Failure(call.id, failure.refusal("argument", str(error)))
+        self.logs.look()
         return self.attempt(call.id, lambda: entry.function(*args, **kwargs), skip_frames=2)
 
     def attempt(self, number: int, function: Callable[[], Any], skip_frames: int = 1) -> Any:
@@ -138,6 +145,7 @@ class Session(Runtime):
         running.settled = True
         del self.running[running.id]
         stdio.flush()
+        self.logs.look()
         self.write(self._encoded(running.id, value))
 
     def _encoded(self, number: int, value: Any) -> bytes:
