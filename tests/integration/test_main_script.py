@@ -181,7 +181,7 @@ def test_a_command_under_the_guard_says_where_it_belongs(tmp_path: Path) -> None
 
 def python(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-X", "dev", *arguments],
+        [sys.executable, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
