@@ -103,6 +103,10 @@ async def async_generator():
 async def coroutine() -> None: ...
 
 
+def made() -> contextlib.nullcontext:
+    return contextlib.nullcontext()
+
+
 @pytest.mark.parametrize(
     "thing", [generator, async_generator, coroutine, int, contextlib.nullcontext(), 7, None, staticmethod(plain)]
 )
@@ -119,6 +123,6 @@ def test_a_lifespan_stays_what_it_was():
         contextlib.asynccontextmanager(async_generator),
         type("Manager", (contextlib.nullcontext,), {}),
         type("Manager", (contextlib.AsyncExitStack,), {}),
-        lambda: contextlib.nullcontext(),
+        made,
     ):
         assert lifespan(manager) is manager
