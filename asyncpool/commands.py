@@ -150,15 +150,21 @@ def lifespan(manager: M, /) -> M:
     Raises:
         TypeError: What is marked gives no context manager.
     """
-    managed = isinstance(manager, type) and any(hasattr(manager, name) for name in ("__enter__", "__aenter__"))
-    code = getattr(manager, "__code__", None)
-    if not managed and (code is None or code.co_flags & UNFINISHED):
+    if not _gives_manager(manager):
         raise TypeError(
             f"@lifespan marks context managers, not {manager!r}: put it above @contextlib.contextmanager or "
             "@contextlib.asynccontextmanager, or above a class with __enter__ or __aenter__"
         )
     setattr(manager, LIFESPAN_MARK, manager)
     return manager
+
+
+def _gives_manager(maker: Any) -> bool:
+    """Say whether calling *maker* may give a context manager."""
+    if isinstance(maker, type):
+        return hasattr(maker, "__enter__") or hasattr(maker, "__aenter__")
+    code = getattr(maker, "__code__", None)
+    return code is not None and not code.co_flags & UNFINISHED
 
 
 # --- below a running command -----------------------------------------------------------------------------------------

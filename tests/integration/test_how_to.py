@@ -1,5 +1,6 @@
 """The examples of the how-to guides run as they are pasted, and print what the guides say."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scripts import LIMIT
+from tests.support.scripts import LIMIT, ROOT
 
-FOLDER = Path(__file__).parents[2] / "docs" / "how-to"
+FOLDER = ROOT / "docs" / "how-to"
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -34,7 +35,12 @@ def test_an_example_prints_what_it_says(tmp_path: Path, files: dict[str, str], s
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     ran = subprocess.run(
-        [sys.executable, tmp_path / "app.py"], capture_output=True, text=True, timeout=LIMIT, check=False
+        [sys.executable, tmp_path / "app.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=LIMIT,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout + ran.stderr == said
