@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asyncpool.pool.shutdown import graceful_shutdown
     from asyncpool.pool.stats import PoolStats, WorkerInfo
     from asyncpool.pool.stream import Stream
+    from asyncpool.types import register_type
 
 __all__ = [
     "AcquireTimeout",
@@ -58,6 +59,7 @@ __all__ = [
     "emit",
     "graceful_shutdown",
     "lifespan",
+    "register_type",
 ]
 
 if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name would else be right
@@ -75,6 +77,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "Stream": "pool.stream",
         "WorkerInfo": "pool.stats",
         "graceful_shutdown": "pool.shutdown",
+        "register_type": "types",
     }
 
     def __getattr__(name):

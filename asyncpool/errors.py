@@ -112,12 +112,13 @@ class CommandError(AsyncPoolError):
     """The command raised.
 
     Where the command's exception type is an ordinary one that this process has already imported, the error raised is
-    an instance of both that type and CommandError: ``except ValueError`` and ``except CommandError`` both work.
+    an instance of both that type and CommandError: ``except ValueError`` and ``except CommandError`` both work. Its
+    notes, its causes and, of a group, its members come with it, as errors of the same kind.
 
     Attributes:
         type_name: Qualified name of the exception's class in the worker, as ``module.Class``.
-        message: ``str()`` of the exception in the worker.
-        traceback: The worker's traceback as text.
+        message: ``str()`` of the exception in the worker; of a group, its message without the number of members.
+        traceback: The worker's traceback as text, with the causes, notes and members that belong to it.
         worker_pid: Process id of the worker.
     """
 

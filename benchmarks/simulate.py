@@ -221,7 +221,8 @@ def cost_table(runs: Sequence[Run], calls: int) -> Table:
 
 def course_table(runs: Sequence[Run]) -> Table:
     """What happened in each run."""
-    shown = Table(title="Calls by outcome, workers by cause of retirement", box=SIMPLE_HEAD, pad_edge=False)
+    padding = (0, 0, 0, 1)
+    shown = Table(title="Calls by outcome, workers by cause of retirement", box=SIMPLE_HEAD, padding=padding)
     outcomes = ("ok", "crashed", "cancelled", "not_started")
     causes = ("retired", "max_calls", "max_lifetime", "restarted", "resized")
     shown.add_column("")

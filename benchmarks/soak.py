@@ -104,6 +104,7 @@ def tables(results: Sequence[Result]) -> list[Table]:
     figures.add_row("workers spawned", *(f"{result['spawned']:,}" for result in done))
     figures.add_row("resizes and restarts", *(f"{result['changes']:,}" for result in done))
     figures.add_row("of these not done within 2 s", *(f"{result['impatient']:,}" for result in done))
+    figures.add_row("leases of a leaving worker", *(f"{result['leases_lost']:,}" for result in done))
     for what in ALLOWED:
         changes = []
         for result in done:

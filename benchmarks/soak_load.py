@@ -38,7 +38,7 @@ LEAK = 2**26  # bytes; with what a worker has anyway it is above max_memory
 MOST_WRONG = 20  # faults that are told in words
 
 # How many of 1,000 calls are of this kind; the rest are `double`.
-CALM = {"refuse": 10, "lease": 5, "large": 2, "retry": 1, "leak": 1}
+CALM = {"refuse": 10, "lease": 5, "large": 2, "retry": 1, "leak": 1, "leave": 1}
 ROUGH = {**CALM, "crash": 30, "cancel": 30, "time_out": 30}
 # One phase of three is rough. Were all alike, workers would die as fast as they start, and none would grow old.
 PHASES = 30
@@ -59,6 +59,7 @@ class Load:
         self.outcomes: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.crashes = 0  # of workers, by our doing
+        self.leases_lost = 0  # because their worker left at the moment in which it was leased
         self.changes = 0  # resizes and restarts
         self.impatient = 0  # those that were not awaited to their end
         self.latencies = array("d", [0.0]) * calls  # all of its memory is there from the start
@@ -118,6 +119,7 @@ class Load:
             "outcomes": dict(stats.outcomes),
             "attempts": stats.attempts,
             "spawned": stats.spawned,
+            "leases_lost": self.leases_lost,
             "changes": self.changes,
             "impatient": self.impatient,
             "exited": dict(stats.exited),
@@ -201,6 +203,9 @@ class Load:
     async def _leak(self, number: int) -> None:
         await self._expect(number, "ok", self.pool.run(soak_worker.leak, LEAK), LEAK)
 
+    async def _leave(self, number: int) -> None:
+        await self._expect(number, "ok", self.pool.run(soak_worker.leave, number), number)
+
     async def _crash(self, number: int) -> None:
         self.crashes += 1
         await self._expect(number, "crashed", self.pool.run(soak_worker.crash, number))
@@ -242,8 +247,15 @@ class Load:
         self._leases_asked += 1
         async with self.pool.acquire() as worker:
             self._leases_asked -= 1
+            outcome, error = await outcome_of(worker.run(soak_worker.keep, number))
+            self._count(outcome)
+            if outcome == "crashed" and not error.started:  # its worker was leaving when it was granted
+                self.leases_lost += 1
+                return
+            if outcome != "ok":
+                self.blame(f"the first call of lease {number} was to be ok and is {outcome}: {error!r}"[:500])
+                return
             self._begun += 1
-            await self._expect(number, "ok", worker.run(soak_worker.keep, number), None)
             if crashes:
                 self.crashes += 1
                 await self._expect(number, "crashed", worker.run(soak_worker.crash, number))
@@ -319,7 +331,10 @@ class Load:
         if theirs.get("cancelled", 0) > ours["cancelled"]:
             self.blame(f"{theirs['cancelled']} calls count as cancelled, where {ours['cancelled']} callers were")
         self._must_be("workers exited", sum(stats.exited.values()), stats.spawned)
-        self._must_be("workers crashed", stats.exited.get("crashed", 0), self.crashes)
+        # One that leaves with a lease's call unread counts as crashed.
+        self._must_be("workers crashed", stats.exited.get("crashed", 0), self.crashes + self.leases_lost)
+        if self.leases_lost > self.kinds["leave"]:
+            self.blame(f"{self.leases_lost} leases lost their worker, where {self.kinds['leave']} workers left")
         self._must_be("workers stopped by timeout", stats.exited.get("timed_out", 0), ours["timed_out"])
         for cause in ("protocol", "unhealthy", "start_failed", "released"):
             self._must_be(f"workers that ended as {cause}", stats.exited.get(cause, 0), 0)

@@ -37,7 +37,7 @@ def crash(number: int) -> None:
     """Die in one of three ways; none writes a core."""
     if number % 3 == 0:
         os._exit(7)
-    os.kill(os.getpid(), signal.SIGKILL if number % 3 == 1 else signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL if number % 3 == 1 else signal.SIGALRM)
     time.sleep(60)
 
 
@@ -50,6 +50,13 @@ def crash_once(number: int, folder: str) -> int:
     except FileNotFoundError:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@asyncpool.command
+def leave(number: int) -> int:
+    """Answer, and end afterwards."""
+    os.kill(os.getpid(), signal.SIGTERM)
     return number
 
 

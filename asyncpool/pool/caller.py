@@ -94,6 +94,7 @@ class Caller:
 
     def __init__(self, config: Config, counters: Counters, running: Callable[[], Supervisor]) -> None:
         self._config = config
+        self.codec: payload.Codec = payload.Codec(pickles=config.allow_pickle)
         self._counters = counters
         self._running = running
         self._ids = itertools.count(1)
@@ -191,9 +192,9 @@ class Caller:
         number, loop = next(self._ids), supervisor.loop
         told = supervisor.ledger.time_limit(target.reference, options.timeout)
         try:
-            body = payload.encode(messages.call(number, target.reference, args, kwargs, told, credit, options.meta))
+            body = self.codec.encode(messages.call(number, target.reference, args, kwargs, told, credit, options.meta))
         except Exception as error:  # encoding runs the user's own properties
-            raise _blame(args, kwargs, error) from None
+            raise _blame(self.codec, args, kwargs, error) from None
         if len(body) > self._config.max_message:
             raise PayloadError(
                 f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
@@ -217,8 +218,8 @@ class Caller:
 
     def _learn(self, command: Any) -> Target:
         if isinstance(command, str):
-            return Target(str.__str__(command), "plain", payload.UNTYPED, payload.UNTYPED)
-        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command))
+            return Target(str.__str__(command), "plain", self.codec.untyped, self.codec.untyped)
+        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
         self._targets[command] = learnt
         return learnt
 
@@ -347,11 +348,11 @@ class Acquisition:
             self._caller.release(lease)
 
 
-def _blame(args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
+def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
     """Return the error that names the argument which cannot be encoded."""
     for name, value in (*enumerate(args, 1), *kwargs.items()):
         try:
-            payload.encode(value)
+            codec.encode(value)
         except Exception as cause:  # encoding runs the user's own properties
             title = repr(name) if isinstance(name, str) else f"number {name}"
             return PayloadError(f"argument {title}: {cause}")

@@ -57,6 +57,7 @@ class Config:
     config: bytes
     logs: bool
     concurrency: int
+    allow_pickle: bool
     env: dict[str, str] | None
     cwd: str | os.PathLike[str] | None
     stderr: Mode
@@ -132,6 +133,8 @@ def configure(
     count("max_message", rest["max_message"], SMALLEST_MESSAGE)
     if rest["max_message"] >= 2**32:
         raise ValueError("max_message must be below 2**32: the wire has 32 bits for a length")
+    if rest["allow_pickle"] and program is not None:
+        raise ValueError("allow_pickle and program= exclude each other: only the Python workers of a pool load pickles")
     if rest["stderr"] not in ("forward", "log", "discard"):
         raise ValueError(f"stderr= takes 'forward', 'log' or 'discard', not {rest['stderr']!r}")
     _check_types(executable=executable, check_on_acquire=check_on_acquire, **rest)
@@ -144,14 +147,14 @@ def configure(
         program=None if program is None else tuple(program),
         executable=python,
         limits=limits,
-        config=_encoded(config),
+        config=_encoded(config, rest["allow_pickle"]),
         **rest,
     )
 
 
-def _encoded(config: Any) -> bytes:
+def _encoded(config: Any, allow_pickle: bool) -> bytes:
     try:
-        encoded = payload.encode(config)
+        encoded = payload.Codec(pickles=allow_pickle).encode(config)
     except Exception as error:  # encoding runs the user's own properties
         raise PayloadError(f"config= cannot travel to the workers: {error}") from None
     if len(encoded) > LARGEST_CONFIG:
@@ -207,6 +210,7 @@ def _check_types(**given: Any) -> None:
         ("check_on_acquire", (bool,), "True or False"),
         ("registered_only", (bool,), "True or False"),
         ("logs", (bool,), "True or False"),
+        ("allow_pickle", (bool,), "True or False"),
         ("on_event", (Callable, type(None)), "a function of one Event"),
     )
     for name, kinds, title in checks:

@@ -17,8 +17,6 @@ from typing import Any
 
 import msgspec
 
-from asyncpool.protocol import payload
-
 LINES = 1000  # a second
 RECORDS = 2500  # a second, with the lines: the worker sends 1,000, but two of its seconds may fall into one of ours
 SPENT = 0.1  # seconds a second
@@ -95,7 +93,7 @@ class Journal:
     def record(self, data: msgspec.Raw) -> None:
         """Log a record of the worker's own logging, with the logger of its name."""
         try:
-            made = self._made(payload.decode(data))
+            made = self._made(msgspec.msgpack.decode(data, type=Record))
         except Exception:  # a foreign worker says what is none
             return
         there = logging.getLogger(made.name)
@@ -142,9 +140,8 @@ class Journal:
             "asyncpool_call": call.get("call", running),
         }
 
-    def _made(self, data: Any) -> logging.LogRecord:
+    def _made(self, sent: Record) -> logging.LogRecord:
         """Return the record that the worker sent."""
-        sent = msgspec.convert(data, Record)
         extra = {name: value for name, value in sent.extra.items() if name not in _STANDARD}
         pathname = os.path.basename(sent.pathname)
         return logging.makeLogRecord(

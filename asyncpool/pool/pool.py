@@ -26,7 +26,6 @@ from asyncpool.pool.lease import Lease
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
 from asyncpool.pool.supervisor import Supervisor
-from asyncpool.protocol import payload
 
 T = TypeVar("T")
 
@@ -82,6 +81,9 @@ class Pool(Calls[Any]):
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
         config: Handed to each ``@lifespan`` that takes a parameter: anything that could be an argument, up to 512 KiB.
+        allow_pickle: Let what cannot travel otherwise go as a pickle, arguments and results alike. Loading a pickle
+            runs whatever its bytes say: with True, a worker that was taken over, or that returns what a stranger
+            gave it, can run any code in this process. Only for workers that you trust as you trust yourself.
         env: Environment of the workers, as in subprocess: it replaces this one's. Default: this one's.
         cwd: Working directory of the workers. Default: this one's.
         stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
@@ -121,6 +123,7 @@ class Pool(Calls[Any]):
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
         config: Any = None,
+        allow_pickle: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stderr: Literal["forward", "log", "discard"] = "forward",
@@ -151,6 +154,7 @@ class Pool(Calls[Any]):
             max_message=max_message,
             registered_only=registered_only,
             config=config,
+            allow_pickle=allow_pickle,
             env=env,
             cwd=cwd,
             stderr=stderr,
@@ -311,7 +315,7 @@ class Pool(Calls[Any]):
             acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
-        decoder = None if returns is None else payload.decoder(returns)
+        decoder = None if returns is None else self._caller.codec.decoder(returns)
         if on_cancel not in (None, "stop", "finish"):
             raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
         if on_update is not None and not callable(on_update):

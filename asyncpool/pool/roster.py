@@ -59,14 +59,16 @@ class Record:
     )
 
     def __init__(self, now: float) -> None:
-        self.slots = 1
+        self.slots: int = 1
         self.tickets: set[Ticket] = set()
-        self.idle_since = self.seen = self.born = now
-        self.calls = 0
-        self.chance = 0.0
-        self.worn_at = math.inf
+        self.idle_since: float = now
+        self.seen: float = now
+        self.born: float = now
+        self.calls: int = 0
+        self.chance: float = 0.0
+        self.worn_at: float = math.inf
         self.wear: Wear | None = None
-        self.spared = False
+        self.spared: bool = False
         self.leaving: Leave | None = None
 
 

@@ -106,7 +106,8 @@ class Supervisor:
         now = self.loop.time()
         self._do(self.scheduler.restart(now), now)
         try:
-            await self._milestones.reach(lambda: self._enough() and not any(number in self.workers for number in old))
+            enough = self._enough(len(old))
+            await self._milestones.reach(lambda: enough() and not any(number in self.workers for number in old))
         except WorkerStartError:
             self.scheduler.keep()
             raise
@@ -121,10 +122,17 @@ class Supervisor:
         now = self.loop.time()
         self._do(self.scheduler.resize(limits, now), now)
         self._reset_timer()
-        await self._milestones.reach(self._enough)
+        missing = limits.min_size - self.scheduler.taking
+        await self._milestones.reach(self._enough(missing))
 
-    def _enough(self) -> bool:
-        return self.scheduler.taking >= self.scheduler.limits.min_size
+    def _enough(self, missing: int) -> Callable[[], bool]:
+        """Return what is true once min_size workers take calls, or *missing* have become ready.
+
+        Those that die meanwhile are replaced, but not waited for: where they die all the time it would never end.
+        """
+        before = self._ready
+        scheduler = self.scheduler
+        return lambda: scheduler.taking >= scheduler.limits.min_size or self._ready - before >= missing
 
     async def _supervise(self, entered: asyncio.Future[None]) -> None:
         self._supervising = True

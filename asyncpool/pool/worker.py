@@ -42,6 +42,7 @@ STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to leave
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
+LIVED_ON = "closed its end of the connection and lived on"
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 
 
@@ -232,6 +233,7 @@ class Worker:
             self.slot,
             msgspec.Raw(config.config),
             config.registered_only,
+            config.allow_pickle,
             main_script(),
             log_level() if config.logs else None,
         )
@@ -262,6 +264,8 @@ class Worker:
             await self._connection.aclose()
         if self._stderr is not None:
             self._stderr.close()
+        if self.reason == LIVED_ON and self.exit_code not in (None, -signal.SIGKILL):
+            self.reason = None  # it was about to end by itself: much memory takes its time to be unmapped
         if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
             self._oom = self._watch.claim()
         self._move(Sign.REAPED)
@@ -393,9 +397,8 @@ class Worker:
         if self.state in (State.ENDING, State.GONE):
             return
         self._end("crashed", None)
-        lived_on = "closed its end of the connection and lived on"
         grace = LIFESPAN_GRACE if self._has_lifespans else EXIT_GRACE
-        self._bounds.append(self._loop.call_later(grace, lambda: self.kill("crashed", lived_on)))
+        self._bounds.append(self._loop.call_later(grace, lambda: self.kill("crashed", LIVED_ON)))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -37,13 +37,17 @@ class Signature:
         function: Any callable.
         strict: True raises where an annotation cannot be resolved or decoded; False takes it as Any.
         typed: False takes every annotation as Any.
+        codec: What decodes.
 
     Raises:
         TypeError: Under *strict*: names the parameter whose annotation cannot be used, and why.
     """
 
-    def __init__(self, function: Callable[..., Any], *, strict: bool, typed: bool = True) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, strict: bool, typed: bool = True, codec: payload.Codec = payload.PLAIN
+    ) -> None:
         self._name = getattr(function, "__qualname__", repr(function))
+        self._untyped = codec.untyped
         self._positional: list[tuple[str, payload.Decodes]] = []
         self._named: dict[str, payload.Decodes] = {}
         self._rest: tuple[str, payload.Decodes] | None = None  # *args
@@ -55,14 +59,14 @@ class Signature:
             self._signature: inspect.Signature | None = inspect.signature(function)
         except (ValueError, TypeError):  # some built-ins have none: whatever comes is handed over
             self._signature = None
-            self._rest, self._named_rest = ("argument", payload.UNTYPED), payload.UNTYPED
+            self._rest, self._named_rest = ("argument", codec.untyped), codec.untyped
             return
         for parameter in self._signature.parameters.values():
-            self._add(parameter, _decoder(function, parameter, strict) if typed else payload.UNTYPED)
+            self._add(parameter, _decoder(function, parameter, strict, codec) if typed else codec.untyped)
         if self._simple:
             types_ = [decoder.annotation for _, decoder in self._positional[:15]]
             for count in range(self._required, len(types_) + 1):
-                self._all_at_once[_FIXARRAY + count] = payload.decoder(tuple[tuple(types_[:count])])  # type: ignore[misc]
+                self._all_at_once[_FIXARRAY + count] = codec.decoder(tuple[tuple(types_[:count])])  # type: ignore[misc]
 
     def _add(self, parameter: inspect.Parameter, decoder: payload.Decodes) -> None:
         kind, name, required = parameter.kind, parameter.name, parameter.default is parameter.empty
@@ -112,7 +116,7 @@ class Signature:
             raise Mismatch(f"{self._name}(): {error}; its signature is {self._name}{self._signature}") from None
 
     def _named_decoder(self, name: str) -> payload.Decodes:
-        return self._named.get(name) or self._named_rest or payload.UNTYPED
+        return self._named.get(name) or self._named_rest or self._untyped
 
     def _value(self, name: str, decoder: payload.Decodes, raw: Raw) -> Any:
         try:
@@ -121,18 +125,21 @@ class Signature:
             raise Mismatch(f"{self._name}(): argument {name!r}: {error}") from None
 
 
-def _decoder(function: Callable[..., Any], parameter: inspect.Parameter, strict: bool) -> payload.Decodes:
+def _decoder(
+    function: Callable[..., Any], parameter: inspect.Parameter, strict: bool, codec: payload.Codec
+) -> payload.Decodes:
     if parameter.annotation is parameter.empty:
-        return payload.UNTYPED
+        return codec.untyped
     try:
-        return payload.decoder(resolve(function, parameter.annotation))
+        return codec.decoder(resolve(function, parameter.annotation))
     except Exception as error:  # resolving runs the annotation's own text
         if not strict:
-            return payload.UNTYPED
+            return codec.untyped
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(
             f"command {name}: parameter {parameter.name!r} is annotated {parameter.annotation!r}, which cannot be "
-            f"used: {error}. Annotate it with what MessagePack can carry, or mark it with @command(typed=False)"
+            f"used: {error}. Annotate it with what can travel (for a class of your own, see asyncpool.register_type), "
+            "or mark it with @command(typed=False)"
         ) from None
 
 
@@ -159,28 +166,30 @@ def kind(function: Any) -> Kind:
     return "generator" if inspect.isgeneratorfunction(inner) else "plain"
 
 
-def outcome_decoders(function: Callable[..., Any]) -> tuple[payload.Decodes, payload.Decodes]:
+def outcome_decoders(
+    function: Callable[..., Any], codec: payload.Codec = payload.PLAIN
+) -> tuple[payload.Decodes, payload.Decodes]:
     """Return the decoders for the result of *function* and for its updates, by its return annotation.
 
     Untyped where there is none that can be used: the values then arrive as plain built-ins.
     """
     annotation = getattr(function, "__annotations__", {}).get("return", Any)
     if isinstance(function, type) or annotation is Any:
-        return payload.UNTYPED, payload.UNTYPED
+        return codec.untyped, codec.untyped
     try:
         annotation = resolve(function, annotation)
     except Exception:  # resolving runs the annotation's own text
-        return payload.UNTYPED, payload.UNTYPED
+        return codec.untyped, codec.untyped
     result, update = annotation, Any
     if kind(function).endswith("generator"):
         given = (*typing.get_args(annotation), Any, Any, Any)
         update = given[0]
         result = given[2] if typing.get_origin(annotation) is collections.abc.Generator else Any
-    return _decoder_or_untyped(result), _decoder_or_untyped(update)
+    return _decoder_or_untyped(result, codec), _decoder_or_untyped(update, codec)
 
 
-def _decoder_or_untyped(annotation: Any) -> payload.Decodes:
+def _decoder_or_untyped(annotation: Any, codec: payload.Codec) -> payload.Decodes:
     try:
-        return payload.decoder(annotation)
+        return codec.decoder(annotation)
     except Exception:  # no value of this type could be decoded
-        return payload.UNTYPED
+        return codec.untyped

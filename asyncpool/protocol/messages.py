@@ -20,6 +20,7 @@ from asyncpool.protocol.wire import Buffer, FrameError, quote
 FIRST_SKIPPABLE_KIND = 64
 MAIN = "__asyncpool_main__"  # what the application's script, its __main__, is called in a worker
 NOTHING = Raw(b"\xc0")  # nil
+NO_META: Mapping[str, str] = {}
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # ValueError: text that is no UTF-8
 
 
@@ -41,6 +42,7 @@ class Hello(Message, tag=1):
     slot: int  # number of the worker's place in the pool, reused: 0, 1, ...
     config: Raw = NOTHING  # for lifespans
     registered_only: bool = False  # refuse functions that are not marked as commands
+    allow_pickle: bool = False  # what cannot travel otherwise is pickled, in both directions
     main: str = ""  # the application's script, for its functions: an absolute path, or a module's name after python -m
     log_level: int | None = None  # the least level of records that the parent takes; nil: it takes none
 
@@ -118,7 +120,7 @@ class Result(Message, tag=33):
 
 
 class ErrorInfo(Struct, array_like=True, gc=False):
-    """An exception as plain data."""
+    """An exception as plain data, with those that it came from and those that it holds."""
 
     origin: str  # "raised", "unknown_command", "argument" or "result": see asyncpool.errors
     module: str
@@ -127,6 +129,12 @@ class ErrorInfo(Struct, array_like=True, gc=False):
     traceback: str = ""
     args: Raw = NOTHING  # array, where all of them can travel
     attributes: Raw = NOTHING  # map of the instance attributes that can travel
+    notes: list[str] = []  # what was added with add_note()
+    frames: str = ""  # the traceback of this exception alone, where the other one tells of more
+    cause: ErrorInfo | None = None  # what it was raised from
+    context: ErrorInfo | None = None  # what was being handled when it was raised, where that is not the cause
+    suppress_context: bool = False  # the context is not shown
+    members: list[ErrorInfo] = []  # of a group
 
 
 class Failure(Message, tag=34):
@@ -162,8 +170,8 @@ def call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     deadline: float | None,
-    credit: int,
-    meta: Mapping[str, str],
+    credit: int = 0,
+    meta: Mapping[str, str] = NO_META,
 ) -> Call:
     """Return a Call that is still to be encoded: with values, of which the encoder makes what a Raw holds."""
     return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline, credit, cast("dict[str, str]", meta))

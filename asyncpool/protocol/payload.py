@@ -1,29 +1,40 @@
 """Values <-> MessagePack.
 
 What MessagePack has no word for travels under an ext code, so that it arrives as what it was also where nothing is
-annotated. No pickle: nothing that arrives can run or import anything.
+annotated. `docs/reference/values.md` is the table of what arrives as what, and a test reads it.
+
+Law 1: nothing that arrives can run or import anything, but for what the application itself allowed: the ``decode=`` of
+       a type that it registered, the validators of the classes that it annotates with, and pickle where it said so.
+Law 2: an annotation always gets what was sent, whatever code it travelled under.
 """
 
 from __future__ import annotations
 
 import datetime
 import struct
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, Protocol
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any, Protocol, cast, get_origin
 
 import msgspec
 from msgspec.msgpack import Ext
 
+from asyncpool import types
+from asyncpool.protocol import arrays, models
 from asyncpool.protocol.wire import Buffer
 
 # Ext codes 0 to 63 are the protocol's, 64 to 127 the users'.
 INTEGER = 1  # beyond 64 bits: two's complement, little-endian, as short as it can be
 PATH = 2  # the file system's bytes
 COMPLEX = 3  # two little-endian doubles
+ARRAY = 4  # of numpy: MessagePack's array of dtype, shape, order and items
+SCALAR = 5  # of numpy: MessagePack's array of dtype and item
+PICKLE = 6  # only between a pool with allow_pickle and its workers
 
+_PATHS = (type(Path()), type(PurePath()))  # a subclass, or a path of another system, would arrive as something else
 _COMPLEX = struct.Struct("<dd")
 # What the encoder takes as it is; it looks for the very class.
-_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, PurePosixPath, PureWindowsPath, type(Path()))
+_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, *_PATHS, Ext)
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack's own integers reach
 
 
@@ -38,45 +49,156 @@ class Decodes(Protocol):
         """Return the value; raises msgspec.ValidationError where the data do not fit."""
 
 
-def encode(value: Any) -> bytes:
-    """Return *value* as MessagePack.
+class Codec:
+    """Encodes and decodes, with what one side of one pool may do.
 
-    Raises:
-        TypeError: Something in *value* cannot travel; says what.
-        ValueError: A string holds lone surrogates, or containers are nested too deeply or contain themselves.
+    Args:
+        pickles: What cannot travel otherwise is pickled, and a pickled value that arrives is loaded.
+        imports: numpy is imported when one of its values arrives.
     """
-    try:
+
+    __slots__ = ("_builtin", "_encoder", "_imports", "_pickles", "_untyped", "encode", "untyped")
+
+    def __init__(self, *, pickles: bool = False, imports: bool = False) -> None:
+        self._pickles = pickles
+        self._imports = imports
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._to_plain)
+        self._untyped: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext).decode
+        self._builtin: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext_as_builtin).decode
+        self.encode: Callable[[Any], bytes] = self._encoding()
+        # Decodes into plain built-ins. A cast, since pyright takes its decode for a method.
+        self.untyped: Decodes = cast("Decodes", _Untyped(self._untyped))
+
+    def _encoding(self) -> Callable[[Any], bytes]:
+        """Return ``encode``: a closure, since the look-ups of a method would cost a short value a tenth more."""
+        encoder, with_large_integers = self._encoder, self._encode_with_large_integers
+
+        def encode(value: Any) -> bytes:
+            """Return *value* as MessagePack.
+
+            Raises:
+                TypeError: Something in *value* cannot travel; says what.
+                ValueError: A string holds lone surrogates, or containers are nested too deeply or contain themselves.
+            """
+            try:
+                try:
+                    return encoder.encode(value)
+                except OverflowError:
+                    return with_large_integers(value)
+            except RecursionError:
+                raise ValueError("containers are nested too deeply, or contain themselves") from None
+
+        return encode
+
+    def decode(self, data: Buffer | msgspec.Raw) -> Any:
+        """Return the value that *data* holds, as plain built-ins where nothing says otherwise."""
+        return self._untyped(data)
+
+    def decoder(self, annotation: Any) -> Decodes:
+        """Return a decoder for values of the type *annotation*.
+
+        Raises:
+            TypeError: No value of this type could be decoded.
+        """
+        if annotation is Any or annotation is object:
+            return self.untyped
+        if not self._pickles:
+            _refuse_foreign_classes(annotation)
+        decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=self._from_ext).decode
+        return _Typed(annotation, decode, self._builtin)
+
+    # --- what msgspec has no rule for --------------------------------------------------------------------------------
+
+    def _to_plain(self, value: Any) -> Any:
+        if type(value) in _PATHS:
+            return Ext(PATH, str(value).encode(errors="surrogateescape"))
+        if type(value) is complex:
+            return Ext(COMPLEX, _COMPLEX.pack(value.real, value.imag))
+        entry = types.by_class.get(type(value))
+        if entry is not None:
+            return Ext(entry.code, _registered_bytes(entry, value))
+        if models.is_model(type(value)):
+            return models.to_plain(value)
         try:
-            return _encoder.encode(value)
-        except OverflowError:
-            return _encode_with_large_integers(value)
-    except RecursionError:
-        raise ValueError("containers are nested too deeply, or contain themselves") from None
+            if arrays.is_array(value):
+                return Ext(ARRAY, arrays.encode_array(value))
+            if arrays.is_scalar(value):
+                return Ext(SCALAR, arrays.encode_scalar(value))
+        except TypeError:
+            if not self._pickles:
+                raise
+        if self._pickles:
+            return Ext(PICKLE, _pickled(value))
+        raise TypeError(_refusal(value))
+
+    def _from_ext(self, code: int, data: memoryview) -> Any:
+        if code == INTEGER:
+            return int.from_bytes(data, "little", signed=True)
+        if code == PATH:
+            return Path(bytes(data).decode(errors="surrogateescape"))
+        if code == COMPLEX and len(data) == _COMPLEX.size:
+            return complex(*_COMPLEX.unpack(data))
+        if code == ARRAY:
+            return arrays.decode_array(data, imports=self._imports)
+        if code == SCALAR:
+            return arrays.decode_scalar(data, imports=self._imports)
+        if code == PICKLE:
+            return self._unpickled(data)
+        if types.FIRST <= code <= types.LAST:
+            return _registered_value(code, data)
+        raise ValueError(f"an ext value of code {code} and {len(data)} bytes, which this version does not know")
+
+    def _from_ext_as_builtin(self, code: int, data: memoryview) -> Any:
+        value = self._from_ext(code, data)
+        return arrays.as_builtin(value) if code == SCALAR else value
+
+    def _unpickled(self, data: memoryview) -> Any:
+        if not self._pickles:
+            raise ValueError("a pickled value, and this pool does not take them (allow_pickle)")
+        import pickle
+
+        try:
+            return pickle.loads(data)
+        except Exception as error:  # it runs whatever the pickle says
+            raise ValueError(f"a pickled value that cannot be loaded: {type(error).__qualname__}: {error}") from None
+
+    def _encode_with_large_integers(self, value: Any) -> bytes:
+        """Take the slow way: turn all into built-ins, then the integers that MessagePack cannot hold into ext."""
+
+        def replace(item: Any) -> Any:
+            if type(item) is int and not _SMALLEST <= item <= _LARGEST:
+                return Ext(INTEGER, item.to_bytes(item.bit_length() // 8 + 1, "little", signed=True))
+            if isinstance(item, (list, tuple)):
+                return [replace(each) for each in item]
+            if isinstance(item, dict):
+                pairs = [self._encoder.encode(replace(each)) for pair in item.items() for each in pair]
+                return msgspec.Raw(_map_header(len(item)) + b"".join(pairs))  # an Ext cannot be a key of a dict
+            return item
+
+        plain = msgspec.to_builtins(value, enc_hook=self._to_plain, builtin_types=_ALIKE)
+        return self._encoder.encode(replace(plain))
 
 
-def decode(data: Buffer | msgspec.Raw) -> Any:
-    """Return the value that *data* holds, as plain built-ins where nothing says otherwise."""
-    return _untyped.decode(data)
+class _Untyped:
+    """Decodes into plain built-ins."""
 
+    __slots__ = ("decode",)
+    annotation: Any = Any
+    decode: Callable[[Buffer | msgspec.Raw], Any]
 
-def decoder(annotation: Any) -> Decodes:
-    """Return a decoder for values of the type *annotation*.
-
-    Raises:
-        TypeError: No value of this type could be decoded.
-    """
-    return UNTYPED if annotation is Any or annotation is object else _Typed(annotation)
+    def __init__(self, decode: Callable[[Buffer | msgspec.Raw], Any]) -> None:
+        self.decode = decode
 
 
 class _Typed:
-    """Decodes by an annotation; integers beyond 64 bits, which msgspec sees as ext, by a second look."""
+    """Decodes by an annotation; what msgspec sees as ext where it wants a built-in, by a second look."""
 
-    __slots__ = ("_decode", "annotation")
+    __slots__ = ("_builtin", "_decode", "annotation")
 
-    def __init__(self, annotation: Any) -> None:
-        _refuse_foreign_classes(annotation)
+    def __init__(self, annotation: Any, decode: Callable[[Any], Any], builtin: Callable[[Any], Any]) -> None:
         self.annotation: Any = annotation
-        self._decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=_from_ext).decode
+        self._decode = decode
+        self._builtin = builtin
 
     def decode(self, data: Buffer | msgspec.Raw, /) -> Any:
         try:
@@ -84,54 +206,64 @@ class _Typed:
         except msgspec.ValidationError as error:
             if "got `ext`" not in str(error):
                 raise
-            return msgspec.convert(_untyped.decode(data), self.annotation, dec_hook=_from_plain)
-
-
-def _to_plain(value: Any) -> Any:
-    """Encode what msgspec has no rule for."""
-    if isinstance(value, PurePath):
-        return Ext(PATH, str(value).encode(errors="surrogateescape"))
-    if isinstance(value, complex):
-        return Ext(COMPLEX, _COMPLEX.pack(value.real, value.imag))
-    raise TypeError(f"{_name(type(value))} cannot travel between processes (here: {_short(value)})")
-
-
-def _from_ext(code: int, data: memoryview) -> Any:
-    if code == INTEGER:
-        return int.from_bytes(data, "little", signed=True)
-    if code == PATH:
-        return Path(bytes(data).decode(errors="surrogateescape"))
-    if code == COMPLEX and len(data) == _COMPLEX.size:
-        return complex(*_COMPLEX.unpack(data))
-    raise ValueError(f"an ext value of code {code} and {len(data)} bytes, which this version does not know")
+            return msgspec.convert(self._builtin(data), self.annotation, dec_hook=_from_plain)
 
 
 def _from_plain(annotation: Any, value: Any) -> Any:
     """Decode what msgspec has no rule for, from what came out of the ext code or a plain value."""
-    if isinstance(value, annotation):
-        return value
-    if issubclass(annotation, PurePath) and isinstance(value, (str, PurePath)):
-        return annotation(value)
-    if annotation is complex and isinstance(value, (int, float)):
+    cls = get_origin(annotation) or annotation
+    if arrays.can_decode(cls):
+        return arrays.fit(annotation, value)
+    if arrays.is_scalar(value):
+        value = arrays.as_builtin(value)
+    if cls is complex and isinstance(value, (int, float, complex)):
         return complex(value)
-    raise TypeError(f"Expected `{annotation.__qualname__}`, got `{type(value).__qualname__}`")
+    if isinstance(value, cls):
+        return value
+    if issubclass(cls, PurePath) and isinstance(value, (str, PurePath)):
+        return cls(value)
+    if models.is_model(cls):
+        return models.from_plain(cls, value)
+    raise TypeError(f"Expected `{cls.__qualname__}`, got `{type(value).__qualname__}`")
 
 
-def _encode_with_large_integers(value: Any) -> bytes:
-    """Take the slow way: turn everything into built-ins, then the integers that MessagePack cannot hold into ext."""
+def _registered_bytes(entry: types.Registered, value: Any) -> bytes:
+    try:
+        data = entry.encode(value)
+    except Exception as error:
+        raise TypeError(f"encode= of {types.title(entry.cls)} raised {type(error).__qualname__}: {error}") from error
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"encode= of {types.title(entry.cls)} must return bytes, not {_short(data)}")
+    return bytes(data)
 
-    def replace(item: Any) -> Any:
-        if type(item) is int and not _SMALLEST <= item <= _LARGEST:
-            return Ext(INTEGER, item.to_bytes(item.bit_length() // 8 + 1, "little", signed=True))
-        if isinstance(item, (list, tuple)):
-            return [replace(each) for each in item]
-        if isinstance(item, dict):
-            pairs = [_encoder.encode(replace(each)) for pair in item.items() for each in pair]
-            return msgspec.Raw(_map_header(len(item)) + b"".join(pairs))  # an Ext cannot be a key of a dict
-        return item
 
-    plain = msgspec.to_builtins(value, enc_hook=_to_plain, builtin_types=_ALIKE)
-    return _encoder.encode(replace(plain))
+def _registered_value(code: int, data: memoryview) -> Any:
+    entry = types.by_code.get(code)
+    if entry is None:
+        raise ValueError(
+            f"an ext value of code {code}, for which nothing is registered in this process: call "
+            f"asyncpool.register_type(..., code={code}) in a module that the application and its workers import"
+        )
+    try:
+        value = entry.decode(bytes(data))
+    except Exception as error:
+        raise ValueError(f"decode= of {types.title(entry.cls)} raised {type(error).__qualname__}: {error}") from error
+    if not isinstance(value, entry.cls):
+        raise ValueError(f"decode= of {types.title(entry.cls)} returned {_short(value)}")
+    return value
+
+
+def _pickled(value: Any) -> bytes:
+    import pickle
+
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception as error:  # it runs the user's own __reduce__
+        raise TypeError(f"{_refusal(value)}, not even pickled: {error}") from None
+
+
+def _refusal(value: Any) -> str:
+    return f"{_name(type(value))} cannot travel between processes (here: {_short(value)})"
 
 
 def _map_header(size: int) -> bytes:
@@ -149,11 +281,22 @@ def _refuse_foreign_classes(annotation: Any) -> None:
         if isinstance(node, (tuple, list)):
             found.extend(node)
         elif isinstance(node, msgspec.inspect.CustomType):
-            if node.cls is not object and not issubclass(node.cls, (PurePath, complex)):
+            if not _is_known(node.cls):
                 raise TypeError(f"{_name(node.cls)} cannot travel between processes")
         elif isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(node) not in seen:
             seen.add(id(node))
             found.extend(getattr(node, name) for name in node.__struct_fields__)
+
+
+def _is_known(cls: Any) -> bool:
+    return (
+        cls is object
+        or cls is complex
+        or issubclass(cls, PurePath)
+        or cls in types.by_class
+        or arrays.can_decode(cls)
+        or models.is_model(cls)
+    )
 
 
 def _name(cls: Any) -> str:
@@ -170,15 +313,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_to_plain)
-_untyped = msgspec.msgpack.Decoder(ext_hook=_from_ext)
-
-
-class _Untyped:
-    """Decodes into plain built-ins."""
-
-    annotation: Any = Any
-    decode = staticmethod(_untyped.decode)
-
-
-UNTYPED: Decodes = _Untyped()
+PLAIN = Codec()  # what allows nothing
+encode: Callable[[Any], bytes] = PLAIN.encode
+decode: Callable[[Buffer | msgspec.Raw], Any] = PLAIN.decode
+decoder: Callable[[Any], Decodes] = PLAIN.decoder
+UNTYPED: Decodes = PLAIN.untyped

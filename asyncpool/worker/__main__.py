@@ -11,6 +11,7 @@ import types
 from asyncpool import commands
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
+from asyncpool.protocol.payload import Codec
 from asyncpool.worker import orphan, script, stdio
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
@@ -39,8 +40,9 @@ def main(*, stack: tuple[int, int] | None = None, parent: int = 0) -> None:
             return
         script.known_as = hello.main
         modules = _import(hello)
-        registry = Registry(modules, registered_only=hello.registered_only)
-        lifespan = Lifespan(modules, hello.config)
+        codec = Codec(pickles=hello.allow_pickle, imports=True)
+        registry = Registry(modules, registered_only=hello.registered_only, codec=codec)
+        lifespan = Lifespan(modules, codec, hello.config)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
     session = Session(channel, registry, hello.slot, hello.log_level)

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool.commands import call_context
-from asyncpool.protocol import messages, payload
+from asyncpool.protocol import messages
 from asyncpool.protocol.messages import Log
 
 MOST = 1000  # records a second
@@ -88,7 +88,7 @@ class Handler(logging.Handler):
             self._tell_from = now + SECOND
 
     def _send(self, record: dict[str, Any]) -> bool:
-        return self._send_on(messages.encode(Log(Raw(payload.encode(record)))))
+        return self._send_on(messages.encode(Log(Raw(messages.encode(record)))))
 
     def _plain(self, record: logging.LogRecord) -> dict[str, Any]:
         return {
@@ -137,7 +137,7 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
         if name in _STANDARD:
             continue
         try:
-            encoded = payload.encode({name: value})
+            encoded = messages.encode({name: value})
         except Exception:  # encoding runs the user's own properties
             continue
         if len(encoded) <= left:

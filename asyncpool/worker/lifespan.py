@@ -17,8 +17,9 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool.commands import LIFESPAN_MARK
-from asyncpool.protocol import edge, payload
+from asyncpool.protocol import edge
 from asyncpool.protocol.messages import NOTHING
+from asyncpool.protocol.payload import Codec
 from asyncpool.worker.registry import StartFailure
 
 Exit = tuple[Any, Any, Any]
@@ -30,17 +31,18 @@ class Lifespan:
 
     Args:
         modules: What the worker imported.
+        codec: Decodes the config.
         config: The pool's, for those that take it.
 
     Raises:
         StartFailure: One takes what there is not, or the config does not fit its annotation.
     """
 
-    def __init__(self, modules: Iterable[types.ModuleType], config: Raw = NOTHING) -> None:
+    def __init__(self, modules: Iterable[types.ModuleType], codec: Codec, config: Raw) -> None:
         makers = [maker for module in modules for maker in _marked(module)]
         self.count: int = len(makers)
         self.wants_loop: bool = any(map(_may_be_async, makers))
-        self._makers = [(maker, _arguments(maker, config)) for maker in makers]
+        self._makers = [(maker, _arguments(maker, codec, config)) for maker in makers]
         self._entered: list[Any] = []
 
     def enter(self) -> None:
@@ -112,7 +114,7 @@ def _is_async(manager: Any) -> bool:
     return hasattr(type(manager), "__aenter__")
 
 
-def _arguments(maker: Callable[..., Any], config: Raw) -> list[Any]:
+def _arguments(maker: Callable[..., Any], codec: Codec, config: Raw) -> list[Any]:
     """Return what *maker* is called with: nothing, or the config."""
     title = f"lifespan {maker.__module__}.{maker.__qualname__}"
     parameters = list(inspect.signature(maker).parameters.values())
@@ -127,7 +129,7 @@ def _arguments(maker: Callable[..., Any], config: Raw) -> list[Any]:
     name, annotation = named[0].name, named[0].annotation
     try:
         annotation = Any if annotation is inspect.Parameter.empty else edge.resolve(maker, annotation)
-        return [payload.decoder(annotation).decode(config)]
+        return [codec.decoder(annotation).decode(config)]
     except Exception as error:  # resolving and decoding run the user's own code
         missing = " Pool(config=) was not given." if config == NOTHING else ""
         raise StartFailure(f"{title}: Pool(config=) does not fit its parameter {name!r}: {error}.{missing}") from None

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool import commands
-from asyncpool.protocol import failure, messages, payload
+from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Failure, Update
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
@@ -149,7 +149,9 @@ class AsyncSession(Session):
             await generator.aclose()
 
     def _update(self, running: Running, update: Any) -> bytes:
-        return messages.encode(Update(running.id, Raw(payload.encode(update)))) if running.listening else b""
+        return (
+            messages.encode(Update(running.id, Raw(self._registry.codec.encode(update)))) if running.listening else b""
+        )
 
     async def _send_update(self, running: Running, body: bytes) -> None:
         if not running.listening:

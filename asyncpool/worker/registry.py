@@ -11,6 +11,7 @@ from msgspec import Raw
 from asyncpool.commands import MARK, Defaults
 from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import MAIN, CommandInfo
+from asyncpool.protocol.payload import Codec
 from asyncpool.worker import script
 
 Reference = str | tuple[str, str]  # a registered name, or (module, qualified name)
@@ -29,12 +30,12 @@ class Entry:
 
     __slots__ = ("decode", "function")
 
-    def __init__(self, function: Callable[..., Any], *, strict: bool, typed: bool = True) -> None:
+    def __init__(self, function: Callable[..., Any], codec: Codec, *, strict: bool, typed: bool = True) -> None:
         from asyncpool.protocol.edge import Signature
 
         self.function: Callable[..., Any] = function
         self.decode: Callable[[Raw, Raw], tuple[list[Any], dict[str, Any]]] = Signature(
-            function, strict=strict, typed=typed
+            function, strict=strict, typed=typed, codec=codec
         ).decode
 
 
@@ -44,12 +45,16 @@ class Registry:
     Args:
         modules: What the worker imported; their marked functions become commands by name.
         registered_only: True refuses all other functions.
+        codec: Decodes arguments and encodes results.
 
     Raises:
         StartFailure: Two commands have one name, or an annotation of a command cannot be used.
     """
 
-    def __init__(self, modules: Iterable[types.ModuleType], *, registered_only: bool) -> None:
+    def __init__(
+        self, modules: Iterable[types.ModuleType], *, registered_only: bool, codec: Codec | None = None
+    ) -> None:
+        self.codec: Codec = Codec(imports=True) if codec is None else codec
         self._registered_only = registered_only
         self._entries: dict[Reference, Entry] = {}
         self.commands: list[CommandInfo] = []
@@ -78,7 +83,7 @@ class Registry:
                     f"{function.__module__}.{function.__qualname__}. Give one of them @command(name=...)"
                 )
         try:
-            entry = Entry(function, strict=True, typed=defaults.typed)
+            entry = Entry(function, self.codec, strict=True, typed=defaults.typed)
         except TypeError as error:
             raise StartFailure(str(error)) from None
         info = CommandInfo(
@@ -111,7 +116,7 @@ class Registry:
         mark: Defaults | None = getattr(found, MARK, None)
         if self._registered_only and mark is None:
             raise NotFound(f"{where} is not a @command, and this pool takes registered_only; it has {self._names()}")
-        return Entry(found, strict=False, typed=mark is None or mark.typed)
+        return Entry(found, self.codec, strict=False, typed=mark is None or mark.typed)
 
     def _names(self) -> str:
         names = ", ".join(sorted(info.name for info in self.commands))

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool.commands import CallContext, Cancelled, Runtime
-from asyncpool.protocol import failure, messages, payload
+from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
@@ -161,7 +161,7 @@ class Session(Runtime):
 
     def _result(self, number: int, value: Any) -> Result | Failure:
         try:
-            return Result(number, Raw(payload.encode(value)))
+            return Result(number, Raw(self._registry.codec.encode(value)))
         except Exception as error:  # encoding runs the user's own properties
             return Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
 
@@ -193,7 +193,7 @@ class Session(Runtime):
         """Send an update once the caller takes it; drop it when nobody listens or the call shall stop."""
         if not running.listening:
             return
-        body = messages.encode(Update(running.id, Raw(payload.encode(update))))
+        body = messages.encode(Update(running.id, Raw(self._registry.codec.encode(update))))
         size = len(body)
         if size > self.channel.limit:
             raise ValueError(f"it is {size:,} bytes, above max_message of {self.channel.limit:,}")
@@ -241,9 +241,9 @@ class Context(CallContext):
     """A running call as its command sees it."""
 
     def __init__(self, running: Running, session: Session) -> None:
-        self.id = running.id
-        self.meta = running.meta
-        self.slot = session.slot
+        self.id: int = running.id
+        self.meta: dict[str, str] = running.meta
+        self.slot: int = session.slot
         self._running = running
         self._session = session
 

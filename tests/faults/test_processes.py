@@ -183,9 +183,9 @@ async def test_a_large_application_spawns_as_fast_as_a_small_one() -> None:
         for _ in range(10):
             ours, theirs = pair()
             with ours, theirs:
-                began = time.perf_counter()
+                began = time.process_time()  # other processes do not count
                 child = Child(["true"], stdio=theirs.fileno(), stderr=theirs.fileno())
-                times.append(time.perf_counter() - began)
+                times.append(time.process_time() - began)
                 await child.wait()
                 child.close()
         return min(times)

@@ -40,6 +40,13 @@ def test_marking_commands_costs_nothing() -> None:
     assert new == {"__future__", "asyncpool", "asyncpool.commands"}
 
 
+def test_registering_a_type_costs_nothing() -> None:
+    """A module that registers its types needs one more small module, too."""
+    register = "asyncpool.register_type(type('A', (), {}), encode=repr, decode=repr, code=64)"
+    new = imported_by(f"import asyncpool; {register}") - imported_by("pass")
+    assert new == {"__future__", "asyncpool", "asyncpool.types"}
+
+
 async def test_a_worker_without_modules_has_imported_nothing_heavy() -> None:
     """No asyncio, no anyio, no logging, no pickle, and nothing of the parent's half of the package."""
     async with Pool(max_size=1, stderr="discard") as pool:

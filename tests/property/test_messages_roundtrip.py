@@ -35,7 +35,17 @@ plain = st.recursive(
 )
 raws = plain.map(lambda value: Raw(msgspec.msgpack.encode(value)))
 lengths = st.lists(st.integers(0, 2**32), max_size=3)
-errors = st.builds(ErrorInfo, texts, texts, texts, texts, texts, raws, raws)
+alone = st.builds(ErrorInfo, texts, texts, texts, texts, texts, raws, raws)
+errors = st.builds(
+    ErrorInfo,
+    *(texts, texts, texts, texts, texts, raws, raws),
+    st.lists(texts, max_size=2),
+    texts,
+    st.none() | alone,
+    st.none() | alone,
+    st.booleans(),
+    st.lists(alone, max_size=2),
+)
 
 to_worker = st.one_of(
     st.builds(
@@ -47,6 +57,7 @@ to_worker = st.one_of(
         st.lists(texts, max_size=3),
         ids,
         raws,
+        st.booleans(),
         st.booleans(),
     ),
     st.builds(

@@ -110,6 +110,14 @@ def marks_take_what_they_know_by_name() -> None:
     asyncpool.command(timeout="3")  # type: ignore[call-overload]
 
 
+def registered_types_fit_their_functions() -> None:
+    asyncpool.register_type(
+        kittens.Basket, encode=lambda basket: bytes(basket.size), decode=lambda data: kittens.Basket(len(data)), code=64
+    )
+    asyncpool.register_type(kittens.Basket, encode=len, decode=kittens.Basket, code=64)  # type: ignore[arg-type]
+    asyncpool.register_type(kittens.Basket, encode=lambda basket: b"", decode=lambda data: kittens.Basket(1))  # type: ignore[call-arg]
+
+
 def errors_say_what_they_carry(
     crashed: asyncpool.WorkerCrashed, failed: asyncpool.CommandError, full: asyncpool.PoolFull
 ) -> None:

@@ -84,6 +84,8 @@ def test_modules_may_be_given_as_modules():
         ({"env": {"A": 1}}, TypeError, "('A', 1)"),
         ({"check_on_acquire": "yes"}, TypeError, "check_on_acquire= takes True or False, not 'yes'"),
         ({"registered_only": 1}, TypeError, "registered_only= takes True or False, not 1"),
+        ({"allow_pickle": 1}, TypeError, "allow_pickle= takes True or False, not 1"),
+        ({"allow_pickle": True, "program": ["w"]}, ValueError, "allow_pickle and program= exclude each other"),
         ({"on_event": "print"}, TypeError, "on_event= takes a function of one Event, not 'print'"),
     ],
     ids=str,

@@ -5,6 +5,7 @@ import copy
 import errno
 import pickle
 import sys
+import traceback
 import types
 from typing import ClassVar
 
@@ -537,9 +538,10 @@ def test_an_origin_of_a_later_version_is_a_plain_failure():
 def test_the_description_has_no_code_in_it():
     """What travels is text and MessagePack: no pickle, no class."""
     body = messages.encode(Failure(1, failure.describe(TwoArguments(7, "seven"))))
-    kind, number, (origin, module, qualname, message, _, args, attributes) = msgspec.msgpack.decode(body)
+    kind, number, (origin, module, qualname, message, _, args, attributes, *story) = msgspec.msgpack.decode(body)
     assert (34, 1, "raised", __name__, "TwoArguments", "7: seven") == (kind, number, origin, module, qualname, message)
     assert (args, attributes) == (["7: seven"], {"code": 7, "text": "seven"})
+    assert story == [[], "", None, None, False, []]
 
 
 def test_an_error_is_told_though_tracebacks_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,3 +550,365 @@ def test_an_error_is_told_though_tracebacks_cannot_be_had(monkeypatch: pytest.Mo
     info = failure.describe(ValueError("why"))
     assert (info.qualname, info.message) == ("ValueError", "why")
     assert "cannot be shown: ModuleNotFoundError" in info.traceback
+
+
+# --- the story ---
+
+
+class Herd(ExceptionGroup):
+    """A group of an application, whose construction takes more than a group's."""
+
+    def __new__(cls, code: int, errors: list[Exception]) -> "Herd":
+        made = super().__new__(cls, f"herd {code}", errors)
+        made.code = code
+        return made
+
+    def __init__(self, code: int, errors: list[Exception]) -> None:
+        super().__init__(f"herd {code}", errors)
+
+
+def chained(error: BaseException, cause: BaseException | None = None, context: BaseException | None = None):
+    """Return *error* with what it came from."""
+    error.__cause__, error.__context__ = cause, context
+    error.__suppress_context__ = cause is not None
+    return error
+
+
+def shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def depth_of(error: BaseException | None) -> int:
+    steps = 0
+    while error is not None:
+        steps, error = steps + 1, error.__cause__ or error.__context__
+    return steps
+
+
+def test_notes_arrive_before_the_workers_traceback():
+    """What was added with add_note() is there in its order; ours comes last."""
+    raised = Plain("x")
+    raised.add_note("first")
+    raised.add_note("half of \ud800")
+    error = after(raised)
+    assert error.__notes__[:2] == ["first", "half of \\ud800"]
+    assert [note for note in error.__notes__ if note.startswith("In worker")] == error.__notes__[2:]
+    assert shown(error).count("first") == 1
+
+
+@pytest.mark.parametrize("notes", [7, "text", [object(), None], {"a": 1}, [b"x"]], ids=range(5))
+def test_notes_that_are_none_do_no_harm(notes):
+    """Whatever stands in __notes__, the error arrives with the worker's traceback."""
+    raised = Plain("x")
+    raised.__dict__["__notes__"] = notes
+    assert len(after(raised).__notes__) == 1
+
+
+def test_the_cause_is_an_error_that_can_be_asked():
+    """``raise ... from``: the cause is of both types, and the context is that same error."""
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+    except ValueError as raised:
+        error = failure.rebuild(travel(failure.describe(raised)), PID)
+    assert isinstance(error.__cause__, KeyError)
+    assert isinstance(error.__cause__, CommandError)
+    assert (error.__cause__.args, error.__cause__.type_name, error.__cause__.worker_pid) == (
+        ("inner",),
+        "KeyError",
+        PID,
+    )
+    assert error.__context__ is error.__cause__
+    assert error.__suppress_context__ is True
+
+
+def test_the_context_is_an_error_that_can_be_asked():
+    """What was being handled is there too, and shown as Python would."""
+    error = after(chained(ValueError("outer"), context=KeyError("inner")))
+    assert error.__cause__ is None
+    assert isinstance(error.__context__, KeyError)
+    assert error.__suppress_context__ is False
+    assert "During handling" in shown(error)
+
+
+def test_a_suppressed_context_stays_suppressed():
+    """``raise ... from None`` hides the context from prints, not from who asks."""
+    raised = chained(ValueError("outer"), context=KeyError("inner"))
+    raised.__suppress_context__ = True
+    error = after(raised)
+    assert isinstance(error.__context__, KeyError)
+    assert "KeyError" not in shown(error)
+
+
+def test_cause_and_context_may_differ():
+    """Both are kept where they are two errors."""
+    error = after(chained(ValueError("outer"), cause=KeyError("cause"), context=OSError("context")))
+    assert (type(error.__cause__).__name__, type(error.__context__).__name__) == ("KeyError", "OSError")
+
+
+def test_a_chain_without_one_is_empty():
+    """An error that came from nothing has neither cause nor context."""
+    error = after(ValueError("alone"))
+    assert (error.__cause__, error.__context__, error.__suppress_context__) == (None, None, False)
+
+
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+def test_a_chain_is_bounded(link):
+    """At most ten steps travel, of chains of any length."""
+    raised = last = Plain(0)
+    for number in range(1, 5000):
+        following = Plain(number)
+        setattr(last, link, following)
+        last = following
+    assert depth_of(after(raised)) == failure.DEEPEST + 1
+
+
+def test_no_more_is_sent_than_is_read():
+    """The worker itself stops after ten steps, in chains and in groups."""
+    chain = nested = Plain(0)
+    for number in range(1, 30):
+        chain, nested = chained(Plain(number), cause=chain), ExceptionGroup(str(number), [nested])
+    for raised, link in ((chain, "cause"), (nested, "members")):
+        steps, info = 0, failure.describe(raised)
+        while following := getattr(info, link):
+            steps, info = steps + 1, following[0] if link == "members" else following
+        assert steps == failure.DEEPEST
+
+
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_circle_is_cut(link, length):
+    """Errors that came from each other are told once each."""
+    errors = [Plain(number) for number in range(length)]
+    for number, error in enumerate(errors):
+        setattr(error, link, errors[(number + 1) % length])
+    assert depth_of(failure.rebuild(travel(failure.describe(errors[0])), PID)) == length
+
+
+def test_a_group_keeps_its_shape():
+    """A group is a group of errors of both types, nested as they were; except* finds them."""
+    error = after(ExceptionGroup("all", [ValueError("a"), ExceptionGroup("inner", [KeyError("b"), Plain("c")])]))
+    assert isinstance(error, ExceptionGroup)
+    assert isinstance(error, CommandError)
+    assert (error.message, str(error)) == ("all", "all (2 sub-exceptions)")
+    first, inner = error.exceptions
+    assert isinstance(first, ValueError)
+    assert isinstance(inner, ExceptionGroup)
+    assert [type(each).__name__ for each in inner.exceptions] == ["KeyError", "Plain"]
+    caught: list[BaseException] = []
+    try:
+        try:
+            raise error
+        except* (ValueError, Plain) as found:
+            caught.append(found)
+    except CommandError as rest:
+        caught.append(rest)
+    found, rest = caught
+    assert [str(each) for each in (found.exceptions[0], found.exceptions[1].exceptions[0])] == ["a", "c"]
+    assert isinstance(rest, ExceptionGroup)
+    assert [str(each) for each in rest.exceptions[0].exceptions] == ["'b'"]
+    for leaf in (*found.exceptions, *found.exceptions[1].exceptions, *rest.exceptions):
+        assert isinstance(leaf, CommandError)
+
+
+def test_a_part_of_a_group_tells_where_it_came_from():
+    """What except* hands out is a CommandError with the group's notes, worker and type, of its own length."""
+    whole = after(ExceptionGroup("all", [ValueError("a"), KeyError("b")]))
+    part = whole.subgroup(ValueError)
+    assert isinstance(part, CommandError)
+    assert (part.type_name, part.worker_pid, part.message) == ("ExceptionGroup", PID, "all")
+    assert str(part) == "all (1 sub-exception)"
+    assert part.__notes__ == whole.__notes__
+    assert part.__notes__ is not whole.__notes__
+    assert not hasattr(whole.derive([ValueError("b")]), "__notes__")  # as Python's own
+
+
+def test_a_group_of_ones_own_is_itself():
+    """Its class is found, its __new__ and __init__ do not run, its attributes are there."""
+    error = after(Herd(7, [ValueError("a")]))
+    assert isinstance(error, Herd)
+    assert (error.code, error.message) == (7, "herd 7")
+    assert isinstance(error.subgroup(ValueError), Herd)
+
+
+def test_a_group_of_an_unknown_class_is_still_a_group():
+    """Where the class cannot be found, the shape stays and the name is told."""
+    local = type("Local", (ExceptionGroup,), {})
+    error = after(local("all", [ValueError("a")]))
+    assert isinstance(error, ExceptionGroup)
+    assert error.type_name.endswith("Local")
+    assert isinstance(error.exceptions[0], ValueError)
+
+
+def test_what_is_no_exception_never_escapes_in_a_group():
+    """A BaseExceptionGroup arrives as an ordinary group, its KeyboardInterrupt as a plain CommandError."""
+    error = after(BaseExceptionGroup("all", [KeyboardInterrupt("k"), ValueError("a"), asyncio.CancelledError()]))
+    assert isinstance(error, ExceptionGroup)
+    assert error.type_name == "BaseExceptionGroup"
+    assert [type(each) for each in error.exceptions if not isinstance(each, ValueError)] == [CommandError] * 2
+    assert [each.type_name for each in error.exceptions] == [
+        "KeyboardInterrupt",
+        "ValueError",
+        "asyncio.exceptions.CancelledError",
+    ]
+
+
+def test_a_group_is_bounded_in_width():
+    """Of a thousand members a hundred errors' worth travel, and a last one says how many are left out."""
+    error = after(ExceptionGroup("many", [Plain(number) for number in range(1000)]))
+    assert len(error.exceptions) == failure.MOST
+    assert "901 further errors of this group are left out" in str(error.exceptions[-1])
+    assert type(error.exceptions[-1]) is CommandError
+
+
+def test_a_group_is_bounded_in_depth():
+    """What is nested too deeply ends in an error that names the group."""
+    nested: Exception = Plain("innermost")
+    for number in range(30):
+        nested = ExceptionGroup(str(number), [nested])
+    error = after(nested)
+    for _ in range(failure.DEEPEST):
+        error = error.exceptions[0]
+    assert type(error) is CommandError
+    assert error.type_name == "ExceptionGroup"
+
+
+def test_one_error_twice_in_a_group_is_there_twice():
+    """The number of members is kept also where they are one object."""
+    twin = Plain("twin")
+    assert [str(each) for each in after(ExceptionGroup("two", [twin, twin])).exceptions] == ["twin", "twin"]
+
+
+def test_members_have_causes_of_their_own():
+    """The story of each member travels with it."""
+    error = after(ExceptionGroup("all", [chained(ValueError("a"), cause=KeyError("why"))]))
+    assert isinstance(error.exceptions[0].__cause__, KeyError)
+
+
+def test_a_huge_story_is_still_small():
+    """A hundred members of 10 MB each do not travel as a gigabyte."""
+    text = "x" * 10_000_000
+    info = failure.describe(ExceptionGroup("all", [Plain(text) for _ in range(200)]))
+    assert len(messages.encode(Failure(1, info))) < 6_000_000
+    assert "10,000,000 characters" in str(failure.rebuild(travel(info), PID).exceptions[5])
+
+
+def raise_in_frame(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    """Give *error* a traceback that shows this line."""
+    try:
+        raise error from cause
+    except BaseException as raised:
+        return raised
+
+
+def test_each_traceback_is_shown_once():
+    """Printed, a chain that ends in a group shows the frames of each error one time, and each message beside it."""
+    cause = raise_in_frame(KeyError("the cause"))
+    members = [raise_in_frame(ValueError("one")), raise_in_frame(Plain("two"), cause)]
+    error = after(raise_in_frame(ExceptionGroup("all", members)))
+    text = shown(error)
+    assert text.count("In worker") == 4
+    assert text.count("in raise_in_frame") == 4
+    for title in ("the cause", "ValueError: one", "Plain: two"):
+        assert title in text
+
+
+def test_the_text_of_the_traceback_has_the_whole_story():
+    """For a log, ``.traceback`` is what Python would have printed in the worker: causes, notes and members."""
+    raised = raise_in_frame(ExceptionGroup("all", [ValueError("one")]), raise_in_frame(KeyError("the cause")))
+    raised.add_note("a note")
+    error = after(raised)
+    for part in ("the cause", "direct cause", "ExceptionGroup: all (1 sub-exception)", "ValueError: one", "a note"):
+        assert part in error.traceback
+
+
+def test_a_plain_error_has_its_traceback_once_on_the_wire():
+    """What has no story does not pay for it."""
+    info = failure.describe(raise_in_frame(Plain("x")))
+    assert info.frames == ""
+    assert info.traceback.count("raise_in_frame") == 1
+
+
+def test_a_story_can_be_copied_and_pickled():
+    """A group and its members outlive a pickle; Python itself drops causes there."""
+    error = after(ExceptionGroup("all", [ValueError("a"), Plain("b")]))
+    twin = pickle.loads(pickle.dumps(error))
+    assert type(twin) is type(error)
+    assert [(type(each), str(each)) for each in twin.exceptions] == [(type(e), str(e)) for e in error.exceptions]
+    assert (str(twin), twin.message, twin.worker_pid) == (str(error), error.message, PID)
+
+
+# --- through two pools ---
+
+
+@pytest.mark.parametrize("raised", [ValueError("no", 1), KeyError("k"), Plain("x"), TwoArguments(7, "seven")], ids=repr)
+def test_an_error_handed_on_by_a_worker_is_itself(raised):
+    """What a pool in a worker raised arrives by its own type, with both workers' tracebacks."""
+    once = after(raised)
+    twice = after(once)
+    assert type(twice) is type(once)
+    assert (twice.type_name, twice.message, twice.args) == (once.type_name, once.message, once.args)
+    assert sum(note.startswith("In worker") for note in twice.__notes__) == 2
+
+
+def test_a_plain_error_handed_on_by_a_worker_keeps_its_name():
+    """A type that the worker does not know is named by its own name, not as a CommandError within a CommandError."""
+    once = failure.rebuild(ErrorInfo("raised", "wave", "Error", "bad chunk"), PID)
+    twice = after(once)
+    assert type(twice) is CommandError
+    assert (twice.type_name, twice.message, str(twice)) == ("wave.Error", "bad chunk", "wave.Error: bad chunk")
+    assert after(after(StopIteration(3))).type_name == "StopIteration"
+
+
+def test_a_group_handed_on_by_a_worker_keeps_its_shape():
+    """Groups pass through two pools like other errors."""
+    twice = after(after(ExceptionGroup("all", [ValueError("a"), KeyboardInterrupt()][:1])))
+    assert isinstance(twice, ExceptionGroup)
+    assert (twice.type_name, twice.message) == ("ExceptionGroup", "all")
+    assert isinstance(twice.exceptions[0], ValueError)
+
+
+# --- hostile stories ---
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        ErrorInfo("raised", "builtins", "ValueError", "x", members=[ErrorInfo("raised", "builtins", "KeyError", "k")]),
+        ErrorInfo("raised", "os", "system", "x", members=[ErrorInfo("raised", "os", "system", "k")]),
+        ErrorInfo("raised", "builtins", "ExceptionGroup", "x"),
+        ErrorInfo("raised", "builtins", "BaseExceptionGroup", "x", args=Raw(b"\x92\x01\x90")),
+        ErrorInfo("argument", "a", "b", "x", members=[ErrorInfo("raised", "builtins", "KeyError", "k")]),
+        ErrorInfo("raised", "builtins", "ValueError", "x", cause=ErrorInfo("result", "a", "b", "c")),
+        ErrorInfo("raised", "builtins", "ValueError", "x", notes=["n"] * 5000),
+    ],
+    ids=range(7),
+)
+def test_whatever_a_foreign_worker_tells_becomes_a_command_error(info):
+    """A story that cannot be is read as far as it goes."""
+    error = failure.rebuild(travel(info), PID)
+    assert isinstance(error, CommandError)
+    assert "x" in str(error)
+    assert len(getattr(error, "__notes__", [])) <= failure.MOST
+
+
+def test_a_foreign_workers_endless_story_is_cut():
+    """Rebuilding goes no deeper than describing does."""
+    info = ErrorInfo("raised", "builtins", "ValueError", "innermost")
+    for _ in range(50):
+        info = ErrorInfo("raised", "builtins", "ExceptionGroup", "x", cause=info, members=[info])
+        info.members[0] = ErrorInfo("raised", "builtins", "ValueError", "leaf")
+    assert depth_of(failure.rebuild(travel(info), PID)) == failure.DEEPEST + 1
+
+
+def test_a_foreign_workers_endless_groups_are_cut():
+    """Nor in groups within groups."""
+    info = ErrorInfo("raised", "builtins", "ValueError", "innermost")
+    for _ in range(50):
+        info = ErrorInfo("raised", "builtins", "ExceptionGroup", "x", members=[info])
+    error = failure.rebuild(travel(info), PID)
+    for _ in range(failure.DEEPEST):
+        error = error.exceptions[0]
+    assert type(error) is CommandError

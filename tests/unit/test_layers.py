@@ -86,8 +86,8 @@ def within(name: str, *allowed: str) -> bool:
 
 @pytest.mark.parametrize("path", house("protocol"), ids=module_of)
 def test_the_protocol_knows_neither_side(path: Path):
-    """What both sides share imports only itself and the errors."""
-    allowed = ("asyncpool.protocol", "asyncpool.errors")
+    """What both sides share imports only itself, the errors and the users' types."""
+    allowed = ("asyncpool.protocol", "asyncpool.errors", "asyncpool.types")
     assert set() == {name for name in of_package(path) if name != "asyncpool" and not within(name, *allowed)}
 
 
@@ -97,14 +97,14 @@ def test_the_protocol_does_no_io_and_reads_no_clock(path: Path):
     assert set() == top_level(path) & IO
 
 
-@pytest.mark.parametrize("name", ["errors", "commands"])
-def test_errors_and_commands_import_nothing_of_the_package(name: str):
+@pytest.mark.parametrize("name", ["errors", "commands", "types"])
+def test_what_a_workers_module_uses_imports_nothing_of_the_package(name: str):
     """They stand below everything: a worker's module imports them for free."""
     assert set() == of_package(ROOT / f"{name}.py")
 
 
-@pytest.mark.parametrize("name", ["errors", "commands"])
-def test_errors_and_commands_import_nothing_at_all(name: str):
+@pytest.mark.parametrize("name", ["errors", "commands", "types"])
+def test_what_a_workers_module_uses_imports_nothing_at_all(name: str):
     """Nor anything of the standard library, which a worker would have to load before its first command."""
     assert set() == imports(ROOT / f"{name}.py") - {"__future__", "__future__.annotations"}
 

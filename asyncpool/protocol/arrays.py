@@ -1,0 +1,164 @@
+"""numpy's scalars and arrays <-> the data of an ext value.
+
+numpy is imported by whoever uses it, never by this file alone: what is not in ``sys.modules`` has no arrays to send.
+A worker may import it for what it is sent; the parent imports nothing because of what a worker says.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+_KINDS = "biufcmMSU"  # of numpy.dtype.kind: what is nothing but its bytes
+_NUMBERS = "biufcSU"  # what has a built-in counterpart that loses nothing
+
+_encode = msgspec.msgpack.Encoder().encode
+_array = msgspec.msgpack.Decoder(tuple[str, list[int], str, memoryview]).decode
+_scalar = msgspec.msgpack.Decoder(tuple[str, memoryview]).decode
+
+
+def loaded() -> Any:
+    """Return the module numpy if it is imported already, whole; else None."""
+    numpy = sys.modules.get("numpy")
+    return numpy if numpy is not None and "ndarray" in vars(numpy) and "generic" in vars(numpy) else None
+
+
+def is_scalar(value: Any) -> bool:
+    """Return whether *value* is one of numpy's scalars."""
+    numpy = loaded()
+    return numpy is not None and isinstance(value, numpy.generic)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether *value* is an array."""
+    numpy = loaded()
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def can_decode(cls: Any) -> bool:
+    """Return whether *cls* is the class of arrays or of a scalar."""
+    numpy = loaded()
+    return numpy is not None and isinstance(cls, type) and (cls is numpy.ndarray or issubclass(cls, numpy.generic))
+
+
+def encode_scalar(value: Any) -> bytes:
+    """Return dtype and bytes.
+
+    Raises:
+        TypeError: It holds a Python object, or fields.
+    """
+    _check(value.dtype)
+    return _encode((value.dtype.str, value.tobytes()))
+
+
+def encode_array(array: Any) -> bytes:
+    """Return dtype, shape, order and items; what is not contiguous is copied in C order.
+
+    Raises:
+        TypeError: It is of a subclass, of objects, or has fields.
+    """
+    if type(array) is not loaded().ndarray:
+        name = f"{type(array).__module__}.{type(array).__qualname__}"
+        raise TypeError(f"a '{name}' cannot travel: it would arrive as a plain array. Send numpy.asarray(it)")
+    _check(array.dtype)
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return _encode((array.dtype.str, array.shape, order, array.tobytes(order)))
+
+
+def decode_array(data: memoryview, *, imports: bool) -> Any:
+    """Return a new array, which may be written to.
+
+    Raises:
+        ValueError: The data are no array, or numpy is not imported.
+    """
+    numpy = _numpy(imports)
+    name, shape, order, items = _array(data)
+    dtype = _dtype(numpy, name)
+    if math.prod(shape) * dtype.itemsize != len(items) or order not in ("C", "F"):
+        raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {len(items)} bytes")
+    return numpy.ndarray(shape, dtype, bytearray(items), order=order)
+
+
+def decode_scalar(data: memoryview, *, imports: bool) -> Any:
+    """Return the scalar.
+
+    Raises:
+        ValueError: The data are no scalar, or numpy is not imported.
+    """
+    numpy = _numpy(imports)
+    name, item = _scalar(data)
+    dtype = _dtype(numpy, name)
+    if dtype.itemsize != len(item):
+        raise ValueError(f"a {name} has not {len(item)} bytes")
+    return numpy.ndarray((), dtype, bytes(item))[()]
+
+
+def as_builtin(scalar: Any) -> Any:
+    """Return the built-in number or text that a scalar stands for, or itself where there is none."""
+    return scalar.item() if scalar.dtype.kind in _NUMBERS else scalar
+
+
+def fit(annotation: Any, value: Any) -> Any:
+    """Return *value* as the array or scalar that *annotation* asks for.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is out of the scalar's range.
+    """
+    cls = get_origin(annotation) or annotation
+    if isinstance(value, cls):
+        _check_items(annotation, value)
+        return value
+    numpy = loaded()
+    if issubclass(cls, numpy.generic):
+        widened = (numpy.floating, int, float), (numpy.complexfloating, int, float, complex), (numpy.integer, int)
+        for kind, *builtin in widened:
+            if issubclass(cls, kind) and type(value) in builtin:
+                return _narrowed(cls, value)
+    raise TypeError(f"Expected `{cls.__qualname__}`, got `{type(value).__qualname__}`")
+
+
+def _narrowed(cls: Any, value: Any) -> Any:
+    try:
+        return cls(value)
+    except OverflowError:
+        raise ValueError(f"Expected `{cls.__qualname__}`, got {value}") from None
+
+
+def _check_items(annotation: Any, value: Any) -> None:
+    """Check the items of an array against ``NDArray[item]``."""
+    generic = loaded().generic
+    for argument in get_args(annotation)[1:]:
+        for item in get_args(argument):
+            if isinstance(item, type) and issubclass(item, generic) and not issubclass(value.dtype.type, item):
+                raise TypeError(f"Expected an array of `{item.__qualname__}`, got one of `{value.dtype}`")
+
+
+def _check(dtype: Any) -> None:
+    if dtype.kind not in _KINDS or dtype.hasobject:
+        raise TypeError(
+            f"a numpy value of dtype {dtype} cannot travel: only numbers, dates and text of a fixed length can. "
+            "Send objects as a list, and a structured array as a dict of its columns"
+        )
+
+
+def _numpy(imports: bool) -> Any:
+    numpy = loaded()
+    if numpy is None and imports:
+        import numpy
+    if numpy is None:
+        raise ValueError("a numpy value, and numpy is not imported in this process: import it before the call")
+    return numpy
+
+
+def _dtype(numpy: Any, name: str) -> Any:
+    try:
+        dtype = numpy.dtype(name)
+    except (TypeError, ValueError, SyntaxError):
+        raise ValueError(f"numpy knows no dtype {name!r}") from None
+    if dtype.kind not in _KINDS or dtype.hasobject:
+        raise ValueError(f"a numpy value of dtype {name!r}, which does not travel")
+    return dtype
