@@ -103,7 +103,7 @@ def test_workers_that_need_no_script_import_none(tmp_path: Path) -> None:
             print(await pool.run(int, 5))
     RUN(main())
 """
-    ended = run(tmp_path / "app.py", KITTENS + start, cwd=tmp_path)
+    ended = run(tmp_path / "app.py", KITTENS + start, cwd=tmp_path, dev=False)
     assert (ended.code, ended.out, ended.err) == (0, "5\n", "")
     assert imported(tmp_path) == ["__main__"]
 
