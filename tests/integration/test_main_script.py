@@ -32,6 +32,8 @@ KITTENS = """
             raise Hiss("no", cat.lives)
         return Cat(cat.name + " purrs", cat.lives - 1)
 
+    assert purr.__annotations__["cat"] is Cat  # no future of ours is taken over
+
     def unpickle(data: bytes) -> bytes:
         cat = pickle.loads(data)
         assert type(cat) is Cat, type(cat)
@@ -113,6 +115,7 @@ def test_workers_that_need_no_script_import_none(tmp_path: Path) -> None:
 def test_a_script_without_a_guard_is_not_started_again(tmp_path: Path, loop: str, listed: bool) -> None:
     """The worker refuses to start anything, and the error says how to guard; no process starts another."""
     start = START.replace("Pool(", "Pool('__main__', " if listed else "Pool(") + "    RUN(main())\n"
+    start = start.replace("async with", "note('main'); await asyncio.sleep(0)\n        async with", 1)
     ended = run(tmp_path / "app.py", KITTENS + start, cwd=tmp_path, LOOP=loop)
     assert ended.code == 1
     assert 'put what starts it under `if __name__ == "__main__":`' in ended.err
@@ -120,7 +123,7 @@ def test_a_script_without_a_guard_is_not_started_again(tmp_path: Path, loop: str
     assert ("WorkerStartError" in ended.err) is listed
     assert noise(ended.err) == []
     assert loop == "uvloop" or "never awaited" not in ended.err  # uvloop wraps the coroutine into one of its own
-    assert imported(tmp_path) == ["__main__", "__asyncpool_main__"]
+    assert imported(tmp_path) == ["__main__", "main", "__asyncpool_main__"]
 
 
 OTHER_WAYS = {
