@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # mypy and pyright take the name for true; importing typing would cost every worker 7 ms
 if TYPE_CHECKING:
-    from asyncpool.commands import CallContext, Cancelled, call_context, command, emit
+    from asyncpool.commands import CallContext, Cancelled, call_context, command, emit, lifespan
     from asyncpool.errors import (
         AcquireTimeout,
         ArgumentError,
@@ -60,6 +60,7 @@ __all__ = [
     "command",
     "emit",
     "graceful_shutdown",
+    "lifespan",
     "register_type",
 ]
 
@@ -70,6 +71,7 @@ if not TYPE_CHECKING:  # hidden from the checkers, to which every misspelt name 
         "call_context": "commands",
         "command": "commands",
         "emit": "commands",
+        "lifespan": "commands",
         "Event": "pool.events",
         "Lease": "pool.lease",
         "Pool": "pool.pool",

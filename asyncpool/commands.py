@@ -1,13 +1,18 @@
-"""What a worker's module imports: ``command``, ``emit``, ``call_context``. It costs nothing: no import, no registry."""
+"""What a worker's module imports: ``command``, ``lifespan``, ``emit``, ``call_context``.
+
+It costs nothing: no import, no registry.
+"""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # mypy and pyright take the name for true; importing typing costs a worker 7 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Any, Literal, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[..., Any])
+    M = TypeVar("M", bound=Callable[..., AbstractContextManager[Any, Any] | AbstractAsyncContextManager[Any, Any]])
     OnCancel = Literal["stop", "finish"]
 else:
 
@@ -16,6 +21,8 @@ else:
 
 
 MARK = "__asyncpool_command__"
+LIFESPAN_MARK = "__asyncpool_lifespan__"
+UNFINISHED = 0x20 | 0x80 | 0x200  # code flags: calling it gives a generator, a coroutine or an async generator
 
 
 class Defaults:
@@ -124,6 +131,42 @@ def _check(function: Any) -> None:
         raise TypeError(f"@command marks plain functions, not {function!r}")
 
 
+def lifespan(manager: M, /) -> M:
+    """Mark a context manager that is entered before a worker says that it is ready, and left when it ends.
+
+    ``@asyncpool.lifespan`` goes above ``@contextlib.contextmanager`` or ``@contextlib.asynccontextmanager``, or above
+    a class that has ``__enter__`` and ``__exit__``, or ``__aenter__`` and ``__aexit__``; with both, the async ones
+    count. Those that a pool's modules define are entered in their order, and left in reverse. What one yields goes
+    nowhere: commands find what it has set up in the module's own globals. An async one is entered, and left, on the
+    event loop that the worker's async commands run on.
+
+    One that fails, or takes longer than ``start_timeout``, fails the start of the worker. What fails at the end is
+    written to the worker's stderr. A worker that is killed leaves nothing.
+
+    Args:
+        manager: Takes no argument, or one: ``Pool(config=...)``, decoded by the parameter's annotation. Without a
+            config, a default of the parameter holds.
+
+    Raises:
+        TypeError: What is marked gives no context manager.
+    """
+    if not _gives_manager(manager):
+        raise TypeError(
+            f"@lifespan marks context managers, not {manager!r}: put it above @contextlib.contextmanager or "
+            "@contextlib.asynccontextmanager, or above a class with __enter__ or __aenter__"
+        )
+    setattr(manager, LIFESPAN_MARK, manager)
+    return manager
+
+
+def _gives_manager(maker: Any) -> bool:
+    """Say whether calling *maker* may give a context manager."""
+    if isinstance(maker, type):
+        return hasattr(maker, "__enter__") or hasattr(maker, "__aenter__")
+    code = getattr(maker, "__code__", None)
+    return code is not None and not code.co_flags & UNFINISHED
+
+
 # --- below a running command -----------------------------------------------------------------------------------------
 
 
@@ -167,6 +210,11 @@ class Runtime:
 
 
 runtime: Runtime = Runtime()
+importing_main: bool = False  # a worker imports the application's script: it must start nothing
+UNGUARDED = (
+    "a worker imports this script for the commands in it, and must not start the application again: "
+    'put what starts it under `if __name__ == "__main__":`, or the commands into a module of their own'
+)
 
 
 def emit(update: Any) -> None:

@@ -15,10 +15,14 @@ from typing import Any
 import msgspec
 
 import asyncpool
+from asyncpool.errors import PayloadError
 from asyncpool.pool.cpus import usable_cpus
 from asyncpool.pool.events import Event
 from asyncpool.pool.policy import Limits
+from asyncpool.pool.reference import NO_SCRIPT, main_script
 from asyncpool.pool.stderr import Mode
+from asyncpool.protocol import payload
+from asyncpool.protocol.messages import MAIN
 
 # `-m` would import runpy, 3 ms.
 BOOT = (
@@ -26,7 +30,8 @@ BOOT = (
     "main(stack={stack}, parent={parent})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
-SMALLEST_MESSAGE = 64 * 1024  # bytes; Hello must fit
+SMALLEST_MESSAGE = 64 * 1024  # bytes
+LARGEST_CONFIG = 512 * 1024  # bytes; Hello must fit into what a worker takes as its first frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,8 @@ class Config:
     health_timeout: float
     max_message: int
     registered_only: bool
+    config: bytes
+    logs: bool
     concurrency: int
     allow_pickle: bool
     env: dict[str, str] | None
@@ -99,6 +106,7 @@ def configure(
     max_calls: int | None,
     max_lifetime: float | None,
     max_memory: int | None,
+    config: Any,
     **rest: Any,
 ) -> Config:
     """Check everything that a pool is given."""
@@ -140,8 +148,21 @@ def configure(
         program=None if program is None else tuple(program),
         executable=python,
         limits=limits,
+        config=_encoded(config, rest["allow_pickle"]),
         **rest,
     )
+
+
+def _encoded(config: Any, allow_pickle: bool) -> bytes:
+    try:
+        encoded = payload.Codec(pickles=allow_pickle).encode(config)
+    except Exception as error:  # encoding runs the user's own properties
+        raise PayloadError(f"config= cannot travel to the workers: {error}") from None
+    if len(encoded) > LARGEST_CONFIG:
+        raise PayloadError(
+            f"config= takes {len(encoded):,} bytes, above {LARGEST_CONFIG:,}: pass the name of a file that holds it"
+        )
+    return encoded
 
 
 def seconds_or_none(name: str, value: Any) -> float | None:
@@ -202,6 +223,7 @@ def _check_types(**given: Any) -> None:
         ("env", (Mapping, type(None)), "a mapping of strings, as os.environ is"),
         ("check_on_acquire", (bool,), "True or False"),
         ("registered_only", (bool,), "True or False"),
+        ("logs", (bool,), "True or False"),
         ("allow_pickle", (bool,), "True or False"),
         ("on_event", (Callable, type(None)), "a function of one Event"),
     )
@@ -217,11 +239,10 @@ def _module_name(module: Any) -> str:
     name = module.__name__ if isinstance(module, ModuleType) else module
     if not isinstance(name, str):
         raise TypeError(f"Pool takes modules or their names, not {module!r}")
-    if name == "__main__":
-        raise ValueError(
-            "workers do not import __main__, the script that was started: "
-            "move the commands into a module of their own and pass Pool(...) that module"
-        )
+    if name in ("__main__", MAIN):
+        if not main_script():
+            raise ValueError(f"the commands are defined in {NO_SCRIPT}")
+        return "__main__"
     if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"{name!r} is not the name of a module, such as 'kittens' or 'app.kittens' (without .py)")
     return name

@@ -1,33 +1,79 @@
-"""A worker's stderr as records of logging, with a bound on their number and on the time that handlers take.
+"""What a worker says, as records of logging, with a bound on their number and on the time that handlers take.
 
-Law 1: handlers run on the event loop. Those of one worker get so many lines and so much time a second, and no more.
+Law 1: handlers run on the event loop. Those of one worker get so many lines and records, and so much
+       time, a second, and no more.
 Law 2: no handler, filter or formatter that raises keeps the next line from being logged.
+Law 3: what a worker sends as a record is text and plain data: nothing of it is run, imported or looked up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 LINES = 1000  # a second
+RECORDS = 2500  # a second, with the lines: the worker sends 1,000, but two of its seconds may fall into one of ours
 SPENT = 0.1  # seconds a second
 SECOND = 1.0
 
 logger: logging.Logger = logging.getLogger("asyncpool.worker")
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+class Record(msgspec.Struct):
+    """A record as it travels."""
+
+    name: str
+    level: int
+    message: str
+    time: float  # seconds since 1970
+    pathname: str = ""
+    lineno: int = 0
+    funcName: str | None = None  # noqa: N815 # as logging names it
+    threadName: str | None = None  # noqa: N815
+    exc_text: str | None = None
+    stack_info: str | None = None
+    call: int | None = None
+    extra: dict[str, Any] = {}
+
+
+def log_level() -> int:
+    """Return the least level of records that this process wants by its root logger."""
+    root = logging.getLogger()
+    return max(root.level, root.manager.disable + 1)
 
 
 class Journal:
-    """Logs the lines of one worker.
+    """Logs the lines and the records of one worker.
+
+    Every record has the attributes ``asyncpool_pool`` (name), ``asyncpool_worker`` (number), ``asyncpool_pid`` and
+    ``asyncpool_call`` (number of the call in flight, None where that is none or not certain).
 
     Args:
         loop: The pool's loop.
-        label: Names the worker in the records.
+        pool: The pool's name.
+        worker: Number of the worker.
+        in_flight: Returns the worker's process id and the id of the call that it runs, None where there is none.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, label: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pool: str,
+        worker: int,
+        in_flight: Callable[[], tuple[int | None, int | None]],
+    ) -> None:
         self._loop = loop
-        self._label = label
+        self._pool = pool
+        self._worker = worker
+        self._label = f"{pool} worker {worker}"
+        self._in_flight = in_flight
         self._until = float("-inf")  # loop time at which the current second ends
         self._lines = 0  # logged in it
         self._spent = 0.0  # seconds, in it
@@ -44,16 +90,30 @@ class Journal:
             self._log(logging.INFO, piece.rstrip(b"\r\n").decode(errors="replace"))
         return 0
 
+    def record(self, data: msgspec.Raw) -> None:
+        """Log a record of the worker's own logging, with the logger of its name."""
+        try:
+            made = self._made(msgspec.msgpack.decode(data, type=Record))
+        except Exception:  # a foreign worker says what is none
+            return
+        there = logging.getLogger(made.name)
+        if not there.isEnabledFor(made.levelno):
+            return
+        if self._allowed(RECORDS):
+            self._do(lambda: there.handle(made))
+        else:
+            self._suppress(1)
+
     def close(self) -> None:
         """Tell what was suppressed last. Idempotent."""
         self._tell()
 
-    def _allowed(self) -> bool:
+    def _allowed(self, most: int = LINES) -> bool:
         now = self._loop.time()
         if now >= self._until:
             self._tell()
             self._until, self._lines, self._spent = now + SECOND, 0, 0.0
-        return self._lines < LINES and self._spent < SPENT
+        return self._lines < most and self._spent < SPENT
 
     def _suppress(self, count: int) -> None:
         self._suppressed += count
@@ -69,9 +129,48 @@ class Journal:
             self._log(logging.WARNING, f"{count} lines suppressed (above {LINES} a second, or the handlers are slow)")
 
     def _log(self, level: int, text: str) -> None:
+        self._do(lambda: logger.log(level, "%s: %s", self._label, text, extra=self._tags()))
+
+    def _tags(self, **call: int | None) -> dict[str, Any]:
+        pid, running = self._in_flight()
+        return {
+            "asyncpool_pool": self._pool,
+            "asyncpool_worker": self._worker,
+            "asyncpool_pid": pid,
+            "asyncpool_call": call.get("call", running),
+        }
+
+    def _made(self, sent: Record) -> logging.LogRecord:
+        """Return the record that the worker sent."""
+        extra = {name: value for name, value in sent.extra.items() if name not in _STANDARD}
+        pathname = os.path.basename(sent.pathname)
+        return logging.makeLogRecord(
+            {
+                **extra,
+                "name": sent.name,
+                "msg": sent.message,
+                "levelno": sent.level,
+                "levelname": logging.getLevelName(sent.level),
+                "created": sent.time,
+                "msecs": (sent.time - int(sent.time)) * 1000,
+                "pathname": sent.pathname,
+                "filename": pathname,
+                "module": os.path.splitext(pathname)[0],
+                "lineno": sent.lineno,
+                "funcName": sent.funcName,
+                "threadName": sent.threadName,
+                "exc_text": sent.exc_text,
+                "stack_info": sent.stack_info,
+                "process": self._in_flight()[0],
+                "processName": self._label,
+                **self._tags(call=sent.call),
+            }
+        )
+
+    def _do(self, log: Callable[[], object]) -> None:
         began = time.monotonic()
         try:
-            logger.log(level, "%s: %s", self._label, text, extra={"asyncpool_worker": self._label})
+            log()
         except Exception:
             pass  # a handler or filter of the application's: that must not stop the drain
         self._lines += 1

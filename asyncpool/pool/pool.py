@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, overload
 import anyio
 import msgspec
 
+from asyncpool import commands
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit, OnCancel
 from asyncpool.pool.caller import Acquisition, Caller, Options
@@ -83,6 +84,7 @@ class Pool(ManyCalls[Any]):
             for itself all the same.
         max_message: Bytes of one call or one result, at most.
         registered_only: Refuse functions that are not marked with ``@command``.
+        config: Handed to each ``@lifespan`` that takes a parameter: anything that could be an argument, up to 512 KiB.
         allow_pickle: Let what cannot travel otherwise go as a pickle, arguments and results alike. Loading a pickle
             runs whatever its bytes say: with True, a worker that was taken over, or that returns what a stranger
             gave it, can run any code in this process. Only for workers that you trust as you trust yourself.
@@ -90,12 +92,15 @@ class Pool(ManyCalls[Any]):
         cwd: Working directory of the workers. Default: this one's.
         stderr: What happens to the workers' stderr, to which their stdout goes too: "forward" writes it to this
             process's, "log" to the logger ``asyncpool.worker``, "discard" only keeps its end for crash reports.
+        logs: The workers' ``logging`` records become records of this process: of the same logger, from its root's
+            level on.
         on_event: Called with each Event; what it raises is logged.
         name: Names the pool in its repr, its events and its logs.
 
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: An argument is out of its range, or two contradict each other.
+        PayloadError: *config* cannot travel.
     """
 
     _hire: ClassVar[type[Worker]] = Worker  # ``asyncpool.testing`` has others
@@ -123,10 +128,12 @@ class Pool(ManyCalls[Any]):
         concurrency: int = 1,
         max_message: int = 128 * 2**20,
         registered_only: bool = False,
+        config: Any = None,
         allow_pickle: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         stderr: Literal["forward", "log", "discard"] = "forward",
+        logs: bool = True,
         on_event: Callable[[Event], None] | None = None,
         name: str = "pool",
     ) -> None:
@@ -152,10 +159,12 @@ class Pool(ManyCalls[Any]):
             concurrency=concurrency,
             max_message=max_message,
             registered_only=registered_only,
+            config=config,
             allow_pickle=allow_pickle,
             env=env,
             cwd=cwd,
             stderr=stderr,
+            logs=logs,
             on_event=on_event,
             name=name,
         )
@@ -185,6 +194,8 @@ class Pool(ManyCalls[Any]):
             WorkerStartError: A worker could not start; everything is torn down again.
             PoolError: It was started before.
         """
+        if commands.importing_main:
+            raise PoolError(commands.UNGUARDED)
         if self._life is not Life.NEW:
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")
         self._loop = asyncio.get_running_loop()

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 from asyncpool.errors import PayloadError
+from asyncpool.protocol.messages import MAIN
 
 Reference = str | tuple[str, str]
+
+NO_SCRIPT = (
+    "a prompt, a notebook, `python -c` or standard input (a __main__ without a file), which workers cannot import: "
+    "write it into a module (in a notebook by %%writefile kittens.py as the first line of its cell), import it from "
+    "there, and pass Pool(...) that module"
+)
+
+
+def main_script() -> str:
+    """Return where workers find what runs here as ``__main__``.
+
+    Returns:
+        The absolute path of its file, or its name where it was started by ``python -m``; "" when it has neither.
+    """
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return os.path.abspath(file) if isinstance(file, str) and os.path.isfile(file) else ""
 
 
 def unroll(
@@ -52,11 +74,11 @@ def reference(function: Any) -> tuple[str, str]:
             f"{_title(function)} is defined inside a function, where a worker cannot find it: "
             "move it to the top of its module, and what it closes over into its arguments"
         )
-    if module == "__main__":
-        raise PayloadError(
-            f"{qualname} is defined in the script that was started (__main__), which workers do not import: "
-            "move it into a module of its own, import it from there, and pass Pool(...) that module"
-        )
+    if module in ("__main__", MAIN):
+        module = "__main__"
+        if not main_script():
+            raise PayloadError(f"{qualname} is defined in {NO_SCRIPT}")
+        sys.modules.setdefault(MAIN, sys.modules[module])  # for what workers pickle
     _verify(function, module, qualname)
     return module, qualname
 

@@ -26,16 +26,17 @@ class Stderr:
     Args:
         loop: The pool's loop.
         mode: "forward" writes whole lines to sys.stderr, "log" logs them at level INFO, "discard" only keeps the end.
-        label: Names the worker in log records.
+        journal: What logs its lines in mode "log"; closed with it.
 
     Attributes:
         dropped: Bytes that should have been forwarded or logged and were not.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, mode: Mode, label: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, mode: Mode, journal: Journal) -> None:
         self._loop = loop
         self._outlet = outlet(loop) if mode == "forward" else None
-        self._journal = Journal(loop, label) if mode == "log" else None
+        self._journal = journal
+        self._logs = mode == "log"
         self.dropped: int = 0
         self._kept = bytearray()
         self._line = bytearray()  # what came after the last newline
@@ -69,8 +70,7 @@ class Stderr:
             self._emit(bytes(self._line))
         if self._outlet is not None:
             self._outlet.leave()
-        if self._journal is not None:
-            self._journal.close()
+        self._journal.close()
 
     def tail(self) -> str:
         """Return the end of what was written, at most 8 KiB."""
@@ -87,7 +87,7 @@ class Stderr:
             return False
         self._kept += data[-KEPT:]
         del self._kept[:-KEPT]
-        if self._outlet is not None or self._journal is not None:
+        if self._outlet is not None or self._logs:
             self._pass_on(data)
         return True
 
@@ -104,5 +104,5 @@ class Stderr:
     def _emit(self, lines: bytes) -> None:
         if self._outlet is not None:
             self.dropped += self._outlet.write(lines, self._loop)
-        elif self._journal is not None:
+        elif self._logs:
             self.dropped += self._journal.write(lines)

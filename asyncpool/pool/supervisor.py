@@ -28,10 +28,10 @@ from asyncpool.pool.room import Room
 from asyncpool.pool.roster import Ticket
 from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.stats import Counters
-from asyncpool.pool.worker import Worker
+from asyncpool.pool.worker import LIFESPAN_GRACE, Worker
 from asyncpool.protocol.messages import Ready
 
-STOP_BOUND = 2.0  # seconds in which workers end that were asked to; then they are killed
+STOP_BOUND = LIFESPAN_GRACE + 1.0  # seconds in which workers end that were asked to; then they are killed
 WEIGHING = 0.05  # seconds between two looks at a worker's memory, at least: a look costs as much as a call
 
 logger: logging.Logger = logging.getLogger("asyncpool")

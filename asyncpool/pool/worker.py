@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Protocol
 
 import anyio
+import msgspec
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool import stack
@@ -27,15 +28,18 @@ from asyncpool.pool.child import Child
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
+from asyncpool.pool.journal import Journal, log_level
 from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.oom import OomKills, OomWatch
+from asyncpool.pool.reference import main_script
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.messages import Cancel, Credit, Failure, Ping, Pong, Ready, Result, Stop, Update
+from asyncpool.protocol.messages import Cancel, Credit, Failure, Log, Ping, Pong, Ready, Result, Stop, Update
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
+LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to leave
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 LIVED_ON = "closed its end of the connection and lived on"
@@ -150,8 +154,10 @@ class Worker:
         self.born: float = self._loop.time()
         self.weighed: float = self.born  # when its memory was last looked at
         self._was_ready = False
+        self._has_lifespans = False
         self._child: Process | None = None
         self._stderr: Stderr | None = None
+        self._journal: Journal | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
         self._connection = Connection(self, self._loop.time)
         self._watch: OomWatch | None = None
@@ -210,7 +216,8 @@ class Worker:
     def _spawn(self) -> socket.socket:
         """Start the process and return the parent's end of the connection to it."""
         config = self._config
-        self._stderr = Stderr(self._loop, config.stderr, f"{config.name} worker {self.number}")
+        self._journal = Journal(self._loop, config.name, self.number, self._in_flight)
+        self._stderr = Stderr(self._loop, config.stderr, self._journal)
         self._stack = stack.stack_or_none() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
         self._watch = OomWatch()
@@ -247,8 +254,11 @@ class Worker:
             list(config.modules),
             config.sys_path(),
             self.slot,
-            registered_only=config.registered_only,
-            allow_pickle=config.allow_pickle,
+            msgspec.Raw(config.config),
+            config.registered_only,
+            config.allow_pickle,
+            main_script(),
+            log_level() if config.logs else None,
         )
         self._connection.send(wire.frame(messages.encode(hello)))
         limit = config.start_timeout
@@ -336,7 +346,8 @@ class Worker:
         self._move(Sign.STOP)
         self.cause, self.reason = cause, "was asked to end"
         self._tell(Stop())
-        self._wait_for(STOP_GRACE, cause, f"did not end within {STOP_GRACE:g} s of being asked to")
+        grace = LIFESPAN_GRACE if self._has_lifespans else STOP_GRACE
+        self._wait_for(grace, cause, f"did not end within {grace:g} s of being asked to")
 
     def kill(self, cause: Cause, reason: str) -> None:
         """Kill the process and its group, now. Its calls are given up once it is gone, or after a second."""
@@ -350,8 +361,12 @@ class Worker:
         """Take in a chunk that was parsed whole. Only then may the next call be assigned."""
         replies: list[tuple[Call, Reply]] = []
         then: list[Callable[[], None]] = []
+        records: list[Log] = []
         problem = None if error is None else str(error)
         for message in found:
+            if isinstance(message, Log):
+                records.append(message)
+                continue
             if isinstance(message, (Result, Failure)):
                 call = self.calls.pop(message.id, None)
                 if call is not None:
@@ -371,6 +386,9 @@ class Worker:
             self._owner.replied(self, replies, self._connection.heard)
         for act in then:
             act()
+        if self._journal is not None and self._config.logs:
+            for record in records:
+                self._journal.record(record.record)
 
     def _take(self, message: messages.ToParent, then: list[Callable[[], None]]) -> str | None:
         """Sort a message that is no reply; returns what is wrong with it."""
@@ -402,7 +420,8 @@ class Worker:
         if self.state in (State.ENDING, State.GONE):
             return
         self._end("crashed", None)
-        self._bounds.append(self._loop.call_later(EXIT_GRACE, lambda: self.kill("crashed", LIVED_ON)))
+        grace = LIFESPAN_GRACE if self._has_lifespans else EXIT_GRACE
+        self._bounds.append(self._loop.call_later(grace, lambda: self.kill("crashed", LIVED_ON)))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -414,6 +433,7 @@ class Worker:
         self._cancel_timers()
         self._connection.set_limit(self._config.max_message)
         self.language = ready.language
+        self._has_lifespans = ready.lifespans > 0
         self._owner.ready(self, ready)
 
     def _pass_check(self) -> None:
@@ -498,6 +518,10 @@ class Worker:
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
         return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
+
+    def _in_flight(self) -> tuple[int | None, int | None]:
+        """Return its process id, and the id of the call that it runs, if that is one."""
+        return self.pid, next(iter(self.calls)) if len(self.calls) == 1 else None
 
     def _heard(self) -> float:
         return self._connection.heard

@@ -17,7 +17,7 @@ import msgspec
 
 from asyncpool.errors import ArgumentError, CommandError, ResultError, UnknownCommand
 from asyncpool.protocol import dual, payload
-from asyncpool.protocol.messages import NOTHING, ErrorInfo
+from asyncpool.protocol.messages import MAIN, NOTHING, ErrorInfo
 
 LONGEST = 64 * 1024  # characters of a message or a traceback that travel
 SHORTER = 8 * 1024  # the same of an exception that another one came from, or holds
@@ -143,7 +143,8 @@ def _title(error: BaseException, longest: int) -> tuple[str, str, str]:
         if given and type(given) is str and type(message) is str:  # it came from a pool in this worker
             module, _, name = given.rpartition(".")
             return clean(module or "builtins", NAME), clean(name, NAME), clean(message, longest)
-    return clean(str(kind.__module__), NAME), clean(kind.__qualname__, NAME), _text(error, longest)
+    module = "__main__" if kind.__module__ == MAIN else clean(str(kind.__module__), NAME)  # as the parent calls it
+    return module, clean(kind.__qualname__, NAME), _text(error, longest)
 
 
 def _is_group(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
 MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go
+MAIN = "__asyncpool_main__"  # what the application's script, its __main__, is called in a worker
 NOTHING = Raw(b"\xc0")  # nil
 NO_META: Mapping[str, str] = {}
 CHUNK = ("asyncpool", "chunk")  # a Call of it runs one command on many arguments: see the wire protocol's page
@@ -44,6 +45,8 @@ class Hello(Message, tag=1):
     config: Raw = NOTHING  # for lifespans
     registered_only: bool = False  # refuse functions that are not marked as commands
     allow_pickle: bool = False  # what cannot travel otherwise is pickled, in both directions
+    main: str = ""  # the application's script, for its functions: an absolute path, or a module's name after python -m
+    log_level: int | None = None  # the least level of records that the parent takes; nil: it takes none
 
 
 class Call(Message, tag=2):
@@ -107,6 +110,7 @@ class Ready(Message, tag=32):
     language: str
     commands: list[CommandInfo]
     capacity: int = 1  # calls that the worker can take at a time; the lesser of this and Hello's counts
+    lifespans: int = 0  # it needs time to leave them when it ends
 
 
 class Result(Message, tag=33):

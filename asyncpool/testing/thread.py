@@ -30,11 +30,12 @@ from asyncpool.testing.faulty import FaultyChannel
 from asyncpool.testing.plan import Plan
 from asyncpool.testing.runtime import threads
 from asyncpool.worker import __main__ as worker
+from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.registry import StartFailure
 from asyncpool.worker.session import Session
 
-PATIENCE = 0.2  # seconds that a thread gets to end once it is killed; then it is abandoned
+PATIENCE = 0.5  # seconds that a thread gets to end once it is killed; then it is abandoned
 LOOK_AGAIN = 0.005  # seconds
 ENTRIES = {("session.py", "<lambda>"), ("session.py", "stream"), ("loop.py", "_outcome"), ("loop.py", "_stream")}
 OURS = (os.path.dirname(__file__) + os.sep, os.path.dirname(worker.__file__) + os.sep, threading.__file__)
@@ -188,7 +189,7 @@ class WorkerThread:
             hello = worker.greeting(self._channel)
             if hello is None:
                 return
-            registry = worker.prepare(hello)
+            registry, lifespan = worker.prepare(hello)
         except (StartFailure, wire.FrameError) as error:
             sys.exit(f"asyncpool: {error}")
         announce = self._threads.announcer(self)
@@ -201,7 +202,11 @@ class WorkerThread:
             if self._commands_loop is not None:
                 self._commands_loop.set_exception_handler(self._complain)
 
-        worker.answer(Session(self._channel, registry, hello.slot, announce_and_hush), hello, self._leave)
+        session = Session(self._channel, registry, hello.slot, announce=announce_and_hush)
+        try:
+            worker.answer(session, hello, lifespan, self._leave)
+        finally:
+            session.close()
 
     def _cancel_commands(self) -> None:
         if (session := self._session) is not None:
@@ -216,6 +221,7 @@ class WorkerThread:
         self._killed = True
         self._code = -signal.SIGKILL
         self._cut_off()
+        self._cancel_commands()  # its event loop goes on past the exception, until nothing runs there
         raise Killed
 
     def _doze(self, seconds: float) -> None:
@@ -287,6 +293,9 @@ class InlineLeave(Leave):
 
     def drain(self) -> None:
         """Nothing ever comes."""
+
+    def hang_up(self, channel: Channel) -> None:
+        """Only who was asked to leave does."""
 
     def close(self) -> None:
         """Close the descriptors."""

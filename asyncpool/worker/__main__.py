@@ -6,16 +6,18 @@ import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond 
 import faulthandler
 import os
 import sys
+import types
 from collections.abc import Callable
 
 from asyncpool.protocol import messages, wire
 from asyncpool.protocol.messages import Hello, Ready
 from asyncpool.protocol.payload import Codec
-from asyncpool.worker import orphan, stdio
+from asyncpool.worker import orphan, script, stdio
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.leave import Leave
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.registry import Registry, StartFailure
-from asyncpool.worker.serve import serve
+from asyncpool.worker.serve import live
 from asyncpool.worker.session import Session
 
 
@@ -42,25 +44,28 @@ def main(
         hello = greeting(channel)
         if hello is None:
             return
+        script.known_as = hello.main
         sys.path[:] = hello.sys_path
-        registry = prepare(hello)
+        registry, lifespan = prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
-    answer(Session(channel, registry, hello.slot), hello, leave, parent)
+    answer(Session(channel, registry, hello.slot, hello.log_level), hello, lifespan, leave, parent)
 
 
-def answer(session: Session, hello: Hello, leave: Leave, parent: int = 0) -> None:
-    """Say that the worker is ready, and answer calls."""
-    registry = session.registry
+def answer(session: Session, hello: Hello, lifespan: Lifespan, leave: Leave, parent: int = 0) -> None:
+    """Enter the lifespans, say that the worker is ready, answer calls, and leave them."""
     session.announce(session)
-    ready = Ready(wire.VERSION, os.getpid(), f"python {sys.version.split()[0]}", registry.commands, hello.concurrency)
-    try:
+    session.logs.look()
+
+    def say_ready() -> None:
+        session.logs.look()
+        language, commands = f"python {sys.version.split()[0]}", session.registry.commands
+        ready = Ready(wire.VERSION, os.getpid(), language, commands, hello.concurrency, lifespans=lifespan.count)
         session.send(ready)
         if parent:
             orphan.follow(parent)
-        serve(session, leave)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone: nobody is left to tell
+
+    live(session, leave, lifespan, say_ready)
 
 
 def _dump_at_signal(descriptor: int, number: int) -> None:
@@ -89,25 +94,30 @@ def greeting(channel: Channel) -> Hello | None:
     return hello
 
 
-def prepare(hello: Hello) -> Registry:
-    """Import the modules and collect their commands.
+def prepare(hello: Hello) -> tuple[Registry, Lifespan]:
+    """Import the modules and collect their commands and lifespans."""
+    modules = _import(hello)
+    codec = Codec(pickles=hello.allow_pickle, imports=True)
+    registry = Registry(modules, registered_only=hello.registered_only, codec=codec)
+    return registry, Lifespan(modules, codec, hello.config)
+
+
+def _import(hello: Hello) -> list[types.ModuleType]:
+    """Import the modules.
 
     An exception of a module passes: the interpreter prints it where it ends up in the parent's WorkerStartError.
     """
-    import importlib
-
     modules = []
     for name in hello.modules:
         try:
-            modules.append(importlib.import_module(name))
+            modules.append(script.module(name))
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
             raise StartFailure(
                 f"there is no module {name!r}; looked in {', '.join(hello.sys_path)} (the parent's sys.path)"
             ) from None
-    codec = Codec(pickles=hello.allow_pickle, imports=True)
-    return Registry(modules, registered_only=hello.registered_only, codec=codec)
+    return modules
 
 
 if __name__ == "__main__":

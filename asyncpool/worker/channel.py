@@ -50,6 +50,11 @@ class Channel:
         """What frames are read from."""
         return self._reads
 
+    @property
+    def writes(self) -> int:
+        """What frames are written to."""
+        return self._writes
+
     def ready(self) -> bool:
         """Say whether the next frame, or the end of input, has begun to come."""
         return bool(select.select([self._reads], [], [], 0)[0])
@@ -66,6 +71,13 @@ class Channel:
             rest = memoryview(frame)[written:]
             while rest:
                 rest = rest[os.write(self._writes, rest[:PIECE]) :]
+
+    def close(self) -> None:
+        """Hang up. The numbers of the descriptors stay taken: whoever forks closes them in the child."""
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (self._reads, self._writes):
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
 
     def _exactly(self, size: int) -> wire.Buffer | None:
         start = os.read(self._reads, size)

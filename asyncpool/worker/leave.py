@@ -22,6 +22,8 @@ import os
 import select
 from collections.abc import Callable
 
+from asyncpool.worker.channel import Channel
+
 SIGTERM: int = _signal.SIGTERM
 
 
@@ -78,6 +80,14 @@ class Leave:
             os.read(self._reads, 4096)
         except BlockingIOError:
             pass
+
+    def hang_up(self, channel: Channel) -> None:
+        """Let the parent, where it did not ask for it, know that nothing more is read: its calls go elsewhere.
+
+        Only for a worker that has lifespans to leave: it gets time for that, any other a moment.
+        """
+        if self._asked:
+            channel.close()
 
     def _ask(self, _number: int, _frame: object) -> None:
         self._asked = True

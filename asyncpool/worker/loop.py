@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
 from asyncpool.worker.leave import Leave
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
 from asyncpool.worker.session import Session
 
@@ -30,8 +31,13 @@ Begun = tuple[Running, Any]
 
 def serve(session: Session, leave: Leave, begun: Begun | None = None) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
+    _run(_serve(session, leave, begun))
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Do as ``asyncio.run``, and let no task of a command end the loop."""
     with asyncio.Runner() as runner:
-        served = runner.get_loop().create_task(_serve(session, leave, begun))
+        served = runner.get_loop().create_task(coroutine)
         while not served.done():
             try:
                 runner.run(_wait(served))
@@ -50,6 +56,24 @@ async def _wait(served: asyncio.Task[None]) -> None:
     except asyncio.CancelledError:
         served.cancel()
         raise
+
+
+def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    """Enter the lifespans, say that the worker is ready, serve, and leave them: all on one event loop."""
+    _run(_live(session, leave, lifespan, announce))
+
+
+async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    await lifespan.enter_on_loop()
+    try:
+        announce()
+        await _serve(session, leave, None)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone: nobody is left to tell
+    finally:
+        if lifespan.count:
+            leave.hang_up(session.channel)
+        await lifespan.leave_on_loop()
 
 
 async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:

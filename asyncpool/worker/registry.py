@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,8 +10,9 @@ from msgspec import Raw
 
 from asyncpool.commands import MARK, Defaults
 from asyncpool.protocol.edge import kind
-from asyncpool.protocol.messages import CommandInfo
+from asyncpool.protocol.messages import MAIN, CommandInfo
 from asyncpool.protocol.payload import Codec
+from asyncpool.worker import script
 
 Reference = str | tuple[str, str]  # a registered name, or (module, qualified name)
 
@@ -88,7 +88,7 @@ class Registry:
             raise StartFailure(str(error)) from None
         info = CommandInfo(
             defaults.name,
-            function.__module__,
+            "__main__" if function.__module__ == MAIN else function.__module__,  # as the parent calls it
             function.__qualname__,
             defaults.timeout,
             defaults.retries,
@@ -103,11 +103,14 @@ class Registry:
     def _resolve(self, module: str, qualname: str) -> Entry:
         where = f"{module}:{qualname}"
         try:
-            found: Any = importlib.import_module(module)
+            found: Any = script.module(module)
             for name in qualname.split("."):
                 found = getattr(found, name)
-        except Exception as error:  # importing runs the user's code
-            raise NotFound(f"cannot find {where} in the worker: {type(error).__qualname__}: {error}") from error
+        except BaseException as error:  # importing runs the user's code, which may also sys.exit()
+            text = f"cannot find {where} in the worker: {type(error).__qualname__}: {error}"
+            if module == "__main__" and isinstance(error, AttributeError):
+                text += '; in a worker, what stands under `if __name__ == "__main__":` is not there: define it above'
+            raise NotFound(text) from error
         if not callable(found):
             raise NotFound(f"{where} is {type(found).__qualname__}, which cannot be called")
         mark: Defaults | None = getattr(found, MARK, None)

@@ -5,10 +5,31 @@ Law: while it waits for the next frame, the worker keeps nothing of the last cal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from asyncpool.worker.leave import Leave
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.session import Session
+
+
+def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    """Enter the lifespans, say that the worker is ready, serve, and leave them."""
+    if lifespan.wants_loop:
+        from asyncpool.worker import loop
+
+        loop.live(session, leave, lifespan, announce)
+        return
+    lifespan.enter()
+    try:
+        announce()
+        serve(session, leave)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone: nobody is left to tell
+    finally:
+        if lifespan.count:
+            leave.hang_up(session.channel)
+        lifespan.leave()
 
 
 def serve(session: Session, leave: Leave) -> None:

@@ -25,6 +25,7 @@ from asyncpool.protocol import failure, messages
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
+from asyncpool.worker.logs import Logs, Outbox
 from asyncpool.worker.registry import NotFound, Registry
 from asyncpool.worker.running import Running
 
@@ -42,6 +43,7 @@ class Session(Runtime):
         channel: Where frames come from and go to.
         registry: The commands.
         slot: Number of the worker's place.
+        log_level: The least level of records that the parent takes; None: it takes none.
         announce: Puts a session behind ``emit`` and ``call_context``.
     """
 
@@ -50,6 +52,7 @@ class Session(Runtime):
         channel: Channel,
         registry: Registry,
         slot: int,
+        log_level: int | None = None,
         announce: Callable[[Runtime], None] = _stand_behind_all,
     ) -> None:
         self.channel = channel
@@ -60,6 +63,8 @@ class Session(Runtime):
         self.running: dict[int, Running] = {}
         self._reading = _thread.RLock()
         self._writing = _thread.allocate_lock()
+        self._outbox = Outbox(channel, self._writing)
+        self.logs: Logs = Logs(self._outbox, log_level)
         self._looked = 0.0
         self.early: list[Call] = []  # read while something else was waited for
         self._bell: tuple[int, int] | None = None  # a pipe that wakes the threads that wait for credit
@@ -129,7 +134,9 @@ class Session(Runtime):
     def write(self, body: bytes) -> None:
         """Write one frame."""
         with self._writing:
+            self._outbox.flush()
             self.channel.send(body)
+        self._outbox.send()
 
     # --- a call ------------------------------------------------------------------------------------------------------
 
@@ -153,6 +160,7 @@ class Session(Runtime):
             args, kwargs = entry.decode(call.args, call.kwargs)
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
             return Failure(call.id, failure.refusal("argument", str(error)))
+        self.logs.look()
         return self.attempt(call.id, lambda: entry.function(*args, **kwargs), skip_frames=2)
 
     def attempt(self, number: int, function: Callable[[], Any], skip_frames: int = 1) -> Any:
@@ -177,6 +185,7 @@ class Session(Runtime):
         self.settle(running)
         del self.running[running.id]
         stdio.flush()
+        self.logs.look()
         self.write(self.encoded(running.id, value))
 
     def settle(self, running: Running) -> None:
@@ -187,6 +196,13 @@ class Session(Runtime):
             os.write(self._bell[1], b"!")
             with self._reading:  # whoever waited for credit is out now
                 os.read(self._bell[0], 1)
+
+    def close(self) -> None:
+        """Close what it has opened: where the process lives on."""
+        if self._bell is not None:
+            for descriptor in self._bell:
+                os.close(descriptor)
+            self._bell = None
 
     def encoded(self, number: int, value: Any, spare: int = 0) -> bytes:
         """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message."""
@@ -298,7 +314,11 @@ class Session(Runtime):
     def context(self) -> CallContext:
         """Return what is known of the running call."""
         running = self.current()
-        return CallContext() if running is None else Context(running, self)
+        if running is not None:
+            return Context(running, self)
+        context = CallContext()  # of a lifespan, say
+        context.slot = self.slot
+        return context
 
 
 class Context(CallContext):

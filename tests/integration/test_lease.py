@@ -1,8 +1,10 @@
 """A lease: several calls on one worker, which nobody else uses meanwhile."""
 
 import asyncio
+import itertools
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -323,3 +325,89 @@ async def test_a_lease_serves_during_the_grace_of_aclose(gate: Gate) -> None:
     gate.open()
     assert await call == 5
     await closing
+
+
+# --- async commands and streams --------------------------------------------------------------------------------------
+
+_running = 0
+
+
+async def overlap() -> int:
+    """Return how many of these run at a time in this worker, itself among them."""
+    global _running  # noqa: PLW0603
+    _running += 1
+    try:
+        await asyncio.sleep(0.01)
+        return _running
+    finally:
+        _running -= 1
+
+
+def endless() -> Iterator[int]:
+    yield from itertools.count()
+
+
+async def test_a_lease_takes_a_worker_whole_whatever_its_concurrency() -> None:
+    """Where two async commands would share it, a lease's go one at a time, and nobody else's go there."""
+    async with Pool(min_size=2, max_size=2, concurrency=4, stderr="discard") as pool:
+        assert max(await asyncio.gather(*(pool.run(overlap) for _ in range(8)))) > 1
+        async with pool.acquire() as worker:
+            others = [asyncio.create_task(pool.run(overlap)) for _ in range(4)]
+            pids = [asyncio.create_task(pool.run(os.getpid)) for _ in range(4)]
+            assert await asyncio.gather(*(worker.run(overlap) for _ in range(4))) == [1, 1, 1, 1]
+            await asyncio.gather(*others)
+            assert worker.pid not in await asyncio.gather(*pids)
+        assert pool.stats().idle == 2
+
+
+async def test_a_lease_waits_until_a_shared_worker_is_free() -> None:
+    """It is granted once no async command runs on the worker, and calls that came later wait behind it."""
+    async with Pool(commands, max_size=1, concurrency=4, stderr="discard") as pool:
+        await pool.run(overlap)
+        sharing = [asyncio.create_task(pool.run(overlap)) for _ in range(3)]
+        await steps(3)
+        async with pool.acquire() as worker:
+            behind = asyncio.create_task(pool.run(overlap))
+            assert await worker.run(overlap) == 1
+            assert not behind.done()
+        assert await behind == 1
+        assert max(await asyncio.gather(*sharing)) > 1
+
+
+async def test_streams_on_a_lease(pool: Pool) -> None:
+    """A stream is one of its calls: those behind it wait; left early, it is stopped, and the lease keeps its state."""
+    async with pool.acquire() as worker:
+        await worker.run("remember", "cat", "Tom")
+        async with worker.stream(endless) as updates:
+            async for number in updates:
+                if number == 3:
+                    break
+            behind = asyncio.create_task(worker.run("recall", "cat"))
+            await steps(3)
+            assert not behind.done()
+        assert await behind == "Tom"
+        assert await worker.run(os.getpid) == worker.pid
+    assert pool.stats().exited == {}
+
+
+async def test_a_lease_that_is_released_with_a_stream_running_takes_its_worker_along(pool: Pool) -> None:
+    """A stream that was not left is a call still running."""
+    worker = await pool.acquire()
+    async with worker.stream(endless) as updates:
+        async for _ in updates:
+            break
+        await pool.release(worker)
+        with pytest.raises(WorkerCrashed, match="released with a call still running"):
+            async for _ in updates:
+                pass
+    await eventually(lambda: pool.stats().exited == {"released": 1})
+
+
+async def test_an_async_call_cancelled_on_a_lease_stops_and_keeps_the_lease() -> None:
+    """It heeds Cancel: the worker, and what it keeps, are still there."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool, pool.acquire() as worker:
+        await worker.run("remember", "cat", "Tom")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await worker.run(asyncio.sleep, 60)
+        assert await worker.run("recall", "cat") == "Tom"

@@ -1,5 +1,6 @@
 """Commands as an application has them, for the type checkers."""
 
+import contextlib
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import asyncpool
@@ -52,3 +53,28 @@ async def purrs(count: int) -> AsyncIterator[float]:
 @asyncpool.command
 def meows(count: int) -> Iterator[str]:
     yield from "meow" * count
+
+
+@asyncpool.lifespan
+@contextlib.contextmanager
+def model(path: str) -> Iterator[int]:
+    yield 1
+
+
+@asyncpool.lifespan
+@contextlib.asynccontextmanager
+async def connection() -> AsyncIterator[None]:
+    yield
+
+
+@asyncpool.lifespan
+class Cache:
+    def __enter__(self) -> int:
+        return 1
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@asyncpool.lifespan  # type: ignore[type-var]  # a generator: the decorator below it is missing
+def forgotten() -> Iterator[None]:  # pyright: ignore[reportArgumentType]
+    yield

@@ -1,10 +1,11 @@
 """The mark of a command: it changes nothing about the function, and refuses what cannot be one."""
 
+import contextlib
 import functools
 
 import pytest
 
-from asyncpool.commands import command
+from asyncpool.commands import command, lifespan
 from asyncpool.worker.registry import Registry
 
 
@@ -89,3 +90,39 @@ def test_a_wrapped_function_can_be_marked():
         return plain(*args)
 
     assert wrapped is command(wrapped)
+
+
+def generator():
+    yield
+
+
+async def async_generator():
+    yield
+
+
+async def coroutine() -> None: ...
+
+
+def made() -> contextlib.nullcontext:
+    return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize(
+    "thing", [generator, async_generator, coroutine, int, contextlib.nullcontext(), 7, None, staticmethod(plain)]
+)
+def test_what_gives_no_context_manager_is_no_lifespan(thing):
+    """Above all a generator: the two decorators stand in the wrong order, or one is missing."""
+    with pytest.raises(TypeError, match=r"put it above @contextlib\.contextmanager or"):
+        lifespan(thing)
+
+
+def test_a_lifespan_stays_what_it_was():
+    """Functions and classes, sync and async, are returned themselves: tests use them directly."""
+    for manager in (
+        contextlib.contextmanager(generator),
+        contextlib.asynccontextmanager(async_generator),
+        type("Manager", (contextlib.nullcontext,), {}),
+        type("Manager", (contextlib.AsyncExitStack,), {}),
+        made,
+    ):
+        assert lifespan(manager) is manager

@@ -102,7 +102,6 @@ def test_a_wrong_setting_says_which_and_why(changes, kind, said):
     [
         (7, TypeError, "modules or their names, not 7"),
         (["kittens"], TypeError, "modules or their names, not ['kittens']"),
-        ("__main__", ValueError, "module of their own"),
         ("kittens.py", ValueError, "without .py"),
         ("app/kittens", ValueError, "without .py"),
         ("", ValueError, "not the name of a module"),
@@ -119,10 +118,16 @@ def test_a_wrong_module_says_what_to_do(module, kind, said):
     assert said in str(caught.value)
 
 
-def test_the_script_itself_cannot_be_a_module():
-    """``Pool(sys.modules["__main__"])`` is the first thing that a beginner tries."""
-    with pytest.raises(ValueError, match="__main__"):
-        configure(types.ModuleType("__main__"))
+def test_the_script_itself_can_be_a_module_where_it_has_a_file(monkeypatch: pytest.MonkeyPatch):
+    """``Pool(sys.modules["__main__"])`` is the first thing that a beginner tries, and maybe in a notebook."""
+    script = types.ModuleType("__main__")
+    script.__file__ = __file__
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert configure(script).modules == ("__main__",)
+    assert configure(types.ModuleType("__asyncpool_main__")).modules == ("__main__",)
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    with pytest.raises(ValueError, match="%%writefile"):
+        configure("__main__")
 
 
 def test_a_program_imports_its_own_modules():

@@ -46,7 +46,7 @@ def loop() -> Loop:
 def journal(loop: Loop, handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Journal:
     """A journal whose handlers take the time of the loop's clock."""
     monkeypatch.setattr(time, "monotonic", loop.time)
-    return Journal(loop, "cats worker 1")
+    return Journal(loop, "cats", 1, lambda: (77, 5))
 
 
 def test_each_line_is_a_record(journal: Journal, handler: Handler) -> None:

@@ -39,8 +39,10 @@ TO_WORKER = {
             config=ONE,
             registered_only=True,
             allow_pickle=True,
+            main="/app/main.py",
+            log_level=20,
         ),
-        [1, [1], 1000, 2, ["kittens"], ["/app"], 3, 1, True, True],
+        [1, [1], 1000, 2, ["kittens"], ["/app"], 3, 1, True, True, "/app/main.py", 20],
     ),
     "call by name": (
         Call(id=7, command="pet", args=Raw(b"\x90"), kwargs=Raw(b"\x80")),
@@ -72,8 +74,9 @@ TO_PARENT = {
             language="python 3.13",
             commands=[CommandInfo(name="pet", module="kittens", qualname="pet_kitten", timeout=2.5, retries=2)],
             capacity=4,
+            lifespans=2,
         ),
-        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2, "plain", False, None, None]], 4],
+        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2, "plain", False, None, None]], 4, 2],
     ),
     "result": (Result(id=7, value=ONE, buffers=[5]), [33, 7, 1, [5]]),
     "failure": (

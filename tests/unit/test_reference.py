@@ -1,6 +1,7 @@
 """What may be called: how a function is named for the worker, and what a beginner reads who passes something else."""
 
 import functools
+import importlib.machinery
 import math
 import operator
 import os
@@ -10,7 +11,8 @@ import types
 import pytest
 
 from asyncpool.errors import PayloadError
-from asyncpool.pool.reference import reference, unroll
+from asyncpool.pool.reference import main_script, reference, unroll
+from asyncpool.protocol.messages import MAIN
 
 
 def plain(name: str, strokes: int = 1) -> str:
@@ -92,11 +94,10 @@ def in_main() -> types.FunctionType:
         (Cat().method, ["bound to an object", "Cat.method", "module-level function", "as arguments"]),
         ([].append, ["bound to an object", "module-level function"]),
         (Cat(), ["no module and name"]),
-        (in_main(), ["__main__", "module of its own", "Pool(...)"]),
         (replaced, ["not the function that was passed", "functools.wraps"]),
         (shadowed, ["not the function that was passed"]),
     ],
-    ids=["number", "None", "lambda", "closure", "method", "C method", "callable", "main", "wraps", "shadowed"],
+    ids=["number", "None", "lambda", "closure", "method", "C method", "callable", "wraps", "shadowed"],
 )
 def test_what_a_worker_could_not_find_says_what_to_do(thing, said):
     """The error names what was passed, why it cannot travel, and how to write it instead."""
@@ -105,6 +106,25 @@ def test_what_a_worker_could_not_find_says_what_to_do(thing, said):
     for part in said:
         assert part in str(caught.value)
     assert not caught.value.started
+
+
+def test_a_function_of_the_script_travels_where_the_script_has_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """Under the name that it has in this process; without a file the error says what to do."""
+    main = types.ModuleType("__main__")
+    main.plain = in_main()
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setitem(sys.modules, MAIN, main)
+    with pytest.raises(PayloadError, match=r"plain is defined in a prompt, a notebook.*%%writefile.*Pool\(\.\.\.\)"):
+        reference(main.plain)
+    main.__file__ = str(tmp_path / "app.py")
+    assert main_script() == ""
+    (tmp_path / "app.py").touch()
+    assert reference(main.plain) == ("__main__", "plain")
+    assert main_script() == main.__file__
+    main.plain.__module__ = MAIN  # as it is in a worker
+    assert reference(main.plain) == ("__main__", "plain")
+    main.__spec__ = importlib.machinery.ModuleSpec("cats.tool", None)
+    assert main_script() == "cats.tool"
 
 
 def test_a_module_that_is_not_imported_is_left_to_the_worker():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from asyncpool.pool.journal import Journal
 from asyncpool.pool.stderr import Stderr
 from tests.support.fake_loop import Loop
 
@@ -17,7 +18,7 @@ class Pipe:
 
     def __init__(self, mode: str) -> None:
         self.loop = Loop()
-        self.stderr = Stderr(self.loop, mode, "kittens worker 1")
+        self.stderr = Stderr(self.loop, mode, Journal(self.loop, "kittens", 1, lambda: (None, None)))
         self.writes = os.dup(self.stderr.child_end)
         self.stderr.close_child_end()
 
