@@ -120,7 +120,13 @@ class Caller:
         """Run a command on whichever worker is free first, or on that of *lease*."""
         if options.on_update is not None:
             return await self._run_and_tell(command, args, kwargs, options, lease, options.on_update)
-        return await self.begin(command, args, kwargs, options, lease).outcome()
+        begun = self.begin(command, args, kwargs, options, lease)
+        try:  # as ``outcome`` does, with one coroutine less: this is the hot path
+            reply = await begun.call.future
+        except asyncio.CancelledError:
+            await begun.stop()
+            raise
+        return _open(reply, begun.call, begun.result)
 
     async def _run_and_tell(
         self,

@@ -112,7 +112,7 @@ class Supervisor:
         now = self.loop.time()
         self._do(self.scheduler.restart(now), now)
         try:
-            enough = self._enough(len(old))
+            enough = self._enough(len(old) + len(self.scheduler.starting))  # those will be ready too, and go
             await self._milestones.reach(lambda: enough() and not any(number in self.workers for number in old))
         except WorkerStartError:
             self.scheduler.keep()

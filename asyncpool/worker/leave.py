@@ -20,6 +20,7 @@ import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond 
 import _thread
 import os
 import select
+import sys
 from collections.abc import Callable
 
 from asyncpool.worker.channel import Channel
@@ -52,7 +53,8 @@ class Leave:
 
     def wait(self) -> bool:
         """Return True when the next frame, or the end of input, is there to be read; False: leave, reading nothing."""
-        self._heed()
+        if "signal" in sys.modules:  # else nobody has taken the descriptor away, as an event loop in a command does
+            self._heed()
         while not self._asked:
             ready = self._poll.poll()
             if len(ready) == 1 and ready[0][0] == self._wire:
@@ -62,7 +64,7 @@ class Leave:
         return False
 
     def _heed(self) -> None:
-        _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)  # an event loop in a command takes it away
+        _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
 
     @property
     def descriptor(self) -> int:

@@ -28,9 +28,10 @@ class Running:
         self.settled: bool = False
         self._ends = None if deadline is None else monotonic() + deadline
         self._credit = credit
-        self._untaken: deque[int] = deque()  # sizes, in bytes, of the updates that the caller has not taken
         self._bytes = 0
-        self._lock = _thread.allocate_lock()  # threads of the command send, others read
+        if credit:
+            self._untaken: deque[int] = deque()  # sizes, in bytes, of the updates that the caller has not taken
+            self._lock = _thread.allocate_lock()  # threads of the command send, others read
 
     @property
     def deadline(self) -> float | None:
@@ -58,6 +59,8 @@ class Running:
 
     def grant(self, count: int) -> None:
         """The caller has taken *count* updates and takes as many more."""
+        if not self.listening:
+            return  # there are none: nobody asked for them
         with self._lock:
             self._credit += count
             for _ in range(min(count, len(self._untaken))):

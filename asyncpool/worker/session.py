@@ -74,9 +74,10 @@ class Session(Runtime):
     def next_call(self) -> Call | None:
         """Return the next Call, None at Stop and at the end of input."""
         with self._reading:
-            while not self.early and not self.stopping:
+            early = self.early
+            while not early and not self.stopping:
                 self.read()
-            return self.early.pop(0) if self.early else None
+            return early.pop() if len(early) == 1 else early.pop(0) if early else None
 
     def read(self) -> None:
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
@@ -190,6 +191,9 @@ class Session(Runtime):
 
     def settle(self, running: Running) -> None:
         """Let none of its threads read or write any more (law 4)."""
+        if not running.listening:
+            running.settled = True  # they never did
+            return
         with self._writing:
             running.settled = True
         if self._bell is not None:

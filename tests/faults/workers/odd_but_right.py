@@ -6,7 +6,8 @@ import speak
 
 speak.receive()
 speak.send(64, "may be skipped")
-speak.send(speak.READY, 1, os.getpid(), "odd", [["echo", "m", "echo", None, 0, "appended"]], 7, "appended", {})
+command = ["echo", "m", "echo", None, 0, "plain", False, None, None, "appended"]
+speak.send(speak.READY, 1, os.getpid(), "odd", [command], 7, 0, "appended", {})
 while True:
     message = speak.call()
     speak.send(37, {"level": "INFO"})
