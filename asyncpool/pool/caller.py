@@ -389,7 +389,7 @@ class Caller:
     ) -> None:
         if not supervisor.scheduler.waits(ticket):
             return  # rejected already
-        if not background and (held := self._held()) >= supervisor.scheduler.limits.max_size:
+        if self._leases and not background and (held := self._held()) >= supervisor.scheduler.limits.max_size:
             self._give_up(supervisor, ticket, _all_held(held))
         elif timeout is not None:
 

@@ -28,7 +28,7 @@ class Calls(Generic[D]):
     async def run(self, command: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
     async def run(self, command: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-    async def run(self, command: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def run(self, command: Any, /, *args: Any, **kwargs: Any) -> Any:  # one coroutine less than an ``async def``
         """Run a command in a warm worker and return its result.
 
         The worker is freed by its own reply, not by the caller. Cancelling this call while it waits withdraws it: the
@@ -57,7 +57,7 @@ class Calls(Generic[D]):
             ProtocolError: The worker sent something else than frames.
             PoolClosed: The pool is not started, closing, closed, or this is a forked child.
         """
-        return await self._call(command, args, kwargs)
+        return self._call(command, args, kwargs)
 
     @overload
     def stream(self, command: str, /, *args: Any, **kwargs: Any) -> Stream[Any, D]: ...

@@ -143,6 +143,8 @@ class Scheduler(Succession):
         record.seen = record.idle_since = now
         record.calls += calls - 1
         spent = self.spent(record, now)
+        if self.waiting and spent is None and self._all_busy_but(record):
+            return [self._hand_over(worker, record)]  # the common case, short
         if spent is None:
             self.available[worker] = record
             if record.bound:
@@ -150,6 +152,26 @@ class Scheduler(Succession):
             return self._settle(now, [], proven=worker) if self.waiting or self.worn else []
         self.busy[worker] = record
         return self._settle(now, [] if record.tickets else self.step_down(worker, spent))
+
+    def _all_busy_but(self, record: Record) -> bool:
+        """Say whether a worker that has just come free is the only one that is, and nothing else is to be decided."""
+        return (
+            record.slots == 1
+            and not (self.available or self.worn or record.bound)
+            and self.limits.max_calls is None
+            and self.live + 1 >= self.limits.max_size
+        )
+
+    def _hand_over(self, worker: WorkerId, record: Record) -> Assign:
+        """Give the head of the queue to a worker that has one slot, and has just come free."""
+        ticket, _ = self.waiting.popitem(last=False)
+        record.tickets.add(ticket)
+        record.calls += 1
+        self.serving[ticket] = worker
+        if ticket.key is not None:
+            self.affinity.note(ticket.key, worker)
+        self.busy[worker] = record
+        return Assign(worker, ticket)
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
