@@ -210,9 +210,9 @@ class Runtime:
 
 
 runtime: Runtime = Runtime()
-importing_main: bool = False  # a worker imports the application's script: it must start nothing
+importing_in: int = 0  # the thread in which a worker imports a module: it must start nothing
 UNGUARDED = (
-    "a worker imports this script for the commands in it, and must not start the application again: "
+    "a worker imports this module for the commands in it, and must not start the application again: "
     'put what starts it under `if __name__ == "__main__":`, or the commands into a module of their own'
 )
 

@@ -56,6 +56,9 @@ class Listener(Protocol):
     def again(self) -> None:
         """The command is run again from its beginning."""
 
+    def let_go(self) -> None:
+        """Nobody reads them any more."""
+
     def end(self) -> None:
         """No more will come."""
 

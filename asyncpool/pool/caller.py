@@ -306,7 +306,10 @@ class Caller:
 
     def _held(self) -> int:
         task = asyncio.current_task()
-        return sum(lease.ticket.owner is task for lease in self._leases)
+        return sum(
+            lease.ticket.owner is task and supervisor.scheduler.takes(lease.ticket)
+            for lease, supervisor in self._leases.items()
+        )
 
     def _learn(self, command: Any) -> Target:
         if isinstance(command, str):
@@ -326,6 +329,8 @@ class Caller:
     def let_go(self, supervisor: Supervisor, call: Call) -> bool:
         """Stop a command whose caller is gone, now; returns whether its end is still to come."""
         call.abandoned = True
+        if call.updates is not None:
+            call.updates.let_go()
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # nobody will look at it
         withdraw = supervisor.withdraw if call.lease is None else call.lease.withdraw

@@ -70,5 +70,8 @@ class Answers(Generic[Place]):
         if self.call is not None and self.call.worker is not None:
             self.call.worker.credit(self.call, count)
 
+    def let_go(self) -> None:
+        """Nothing is kept here."""
+
     def end(self) -> None:
         """No more will come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterator, Mapping, Sequence
@@ -194,7 +195,7 @@ class Pool(ManyCalls[Any]):
             WorkerStartError: A worker could not start; everything is torn down again.
             PoolError: It was started before.
         """
-        if commands.importing_main:
+        if commands.importing_in == threading.get_ident():
             raise PoolError(commands.UNGUARDED)
         if self._life is not Life.NEW:
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")

@@ -242,7 +242,11 @@ class Results(Generic[T]):
         size = len(memoryview(raw))
         most = min(MOST_BYTES, self._caller.config.max_message // 2)
         if self._batch_bytes + size > most:
-            await self._ship(supervisor)
+            try:
+                await self._ship(supervisor)
+            except PoolError as error:  # of those before it; it would be in no batch and in no call
+                self._settle(place, error)
+                raise
         self._batch.append((place, raw))
         self._batch_bytes += size
         if len(self._batch) >= self._chunk or self._batch_bytes > most:

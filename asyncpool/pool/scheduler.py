@@ -95,6 +95,10 @@ class Scheduler(Succession):
         del self.waiting[ticket]
         return True
 
+    def takes(self, ticket: Ticket) -> bool:
+        """Say whether the worker that serves a ticket takes others after it: else another will take its place."""
+        return ticket in self.serving and self.serving[ticket] not in self.retiring
+
     def waits(self, ticket: Ticket) -> bool:
         """Say whether a ticket still waits for a worker."""
         return ticket in self.waiting or ticket in self.bound

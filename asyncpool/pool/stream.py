@@ -95,10 +95,8 @@ class Stream(Generic[Y, T]):
         """Stop the command, unless it has ended."""
         if self._begun is None:
             return
-        self._left = True
-        self._wake()  # another task that iterates learns of it
+        self.let_go()
         if not self._ended:
-            self._let_go(self._begun.call)
             await self._begun.stop()
 
     def __aiter__(self) -> Stream[Y, T]:
@@ -195,6 +193,13 @@ class Stream(Generic[Y, T]):
             self._received.append(update)
             self._wake()
         return True
+
+    def let_go(self) -> None:
+        """Nobody reads them any more: what comes counts as taken (law 4)."""
+        self._left = True
+        self._wake()  # another task that iterates learns of it
+        if self._begun is not None and not self._ended:
+            self._let_go(self._begun.call)
 
     def again(self) -> None:
         """The command is run again: what nobody has seen of its last run is forgotten."""

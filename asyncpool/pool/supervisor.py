@@ -339,6 +339,8 @@ class Supervisor:
         self._timer = None
         now = self.loop.time()
         self._do(self.scheduler.tick(now), now)
+        if self._timer is None:  # uvloop's timers may ring a little before their time
+            self._set_timer()
 
     # --- what workers tell -------------------------------------------------------------------------------------------
 
@@ -439,7 +441,8 @@ class Supervisor:
         """Its process is reaped: its place is free."""
         del self.workers[worker.number]
         now = self.loop.time()
-        if failure is not None and worker.cause != "start_failed":  # the pool itself wanted it no more
+        starting = worker.number in self.scheduler.starting
+        if failure is not None and (worker.cause != "start_failed" or not starting):  # the pool wanted it no more
             self._do(self.scheduler.lost(worker.number, now), now)
         elif failure is not None:
             self._start_error = failure

@@ -340,6 +340,8 @@ class Worker:
 
     def stop(self, cause: Cause) -> None:
         """Ask it to end; without heed it is killed."""
+        if self.state is State.STOPPING:
+            return  # it was asked, and has its time
         if self.state is not State.READY:
             self.kill(cause, "was stopped before it was ready")
             return
@@ -455,6 +457,8 @@ class Worker:
         if proof:
             self._connection.drain()
             moved = self._unstarted()
+        for call in self.calls.values():
+            call.cancel_deadline()  # it must not time out while it waits to be run again
         self._bounds.append(self._loop.call_later(EXIT_BOUND, self._give_up_calls))
         if self._was_ready:
             self._owner.lost(self, moved)

@@ -2,10 +2,12 @@
 
 Law 1: it runs here at most once, under another name than ``__main__``, so that what it guards is not run.
 Law 2: what it does not guard starts nothing: while it is imported, neither a pool nor an event loop can be started.
+Law 3: no module starts a pool while a worker imports it: the script may be imported under its own name, too.
 """
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
 import sys
@@ -21,7 +23,12 @@ _failures: list[BaseException] = []  # of the one time that it was imported
 
 def module(name: str) -> types.ModuleType:
     """Return the module *name*, imported; ``__main__`` is the application's script."""
-    return _main() if name == "__main__" else importlib.import_module(name)
+    if name == "__main__":
+        return _main()
+    if name in sys.modules:
+        return importlib.import_module(name)
+    with _Importing():  # it may be the script under its own name, or import it
+        return importlib.import_module(name)
 
 
 def _main() -> types.ModuleType:
@@ -61,19 +68,30 @@ def _run(made: types.ModuleType) -> None:
         exec(code, vars(made))
 
 
-class _Unguarded:
-    """Lets nothing be started by a script that is imported."""
+class _Importing:
+    """Lets no pool be started by what is imported: each of its workers would start another."""
 
     def __enter__(self) -> None:
+        self._before = commands.importing_in
+        commands.importing_in = _thread.get_ident()
+
+    def __exit__(self, *_error: object) -> None:
+        commands.importing_in = self._before
+
+
+class _Unguarded(_Importing):
+    """Lets not even an event loop be started by a script that is imported."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
         import asyncio  # the script will, or it has no pool
 
         self._runner = asyncio.Runner
         self._run = asyncio.Runner.run
         asyncio.Runner.run = _refuse  # type: ignore[method-assign,assignment]
-        commands.importing_main = True
 
     def __exit__(self, *_error: object) -> None:
-        commands.importing_main = False
+        super().__exit__()
         self._runner.run = self._run  # type: ignore[method-assign]
 
 

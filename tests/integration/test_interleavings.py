@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 import asyncpool
-from asyncpool import PayloadError, Pool, PoolClosed, PoolError
-from tests.support import commands
+from asyncpool import PayloadError, Pool, PoolClosed, PoolError, WorkerCrashed
+from tests.conftest import Gate
+from tests.support import commands, updates
+from tests.support.waiting import eventually
 
 
 class Text(str):
@@ -105,3 +109,83 @@ async def test_an_exception_larger_than_a_message_keeps_its_type() -> None:
     async with Pool(commands, max_message=2**16) as pool:
         with pytest.raises(ValueError, match=r"x{100}"):
             await pool.run("raise_long", 60_000)
+
+
+async def test_the_pool_serves_a_task_whose_lease_has_lost_its_worker() -> None:
+    """The way on after a WorkerCrashed: a successor is starting, so nobody waits for himself."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool, pool.acquire() as worker:
+        with pytest.raises(WorkerCrashed):
+            await worker.run("crash")
+        assert await pool.run("echo", 1) == 1
+
+
+async def test_the_pool_serves_a_task_whose_leased_worker_was_replaced(gate: Gate) -> None:
+    """Its successor takes calls: the lease holds no place of the pool any more."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        async with pool.acquire() as worker:
+            restarting = asyncio.create_task(pool.restart())
+            await eventually(lambda: (pool.stats().retiring, pool.stats().idle) == (1, 1))
+            busy = asyncio.create_task(pool.run(gate.command, gate.path))
+            await eventually(gate.reached)
+            waiting = asyncio.create_task(pool.run("echo", 1))
+            await eventually(lambda: pool.stats().waiting == 1)
+            gate.open()
+            assert await waiting == 1
+            await busy
+            assert await worker.run("pid") == worker.pid
+        await restarting
+
+
+async def test_a_map_ends_whose_pool_closes_while_a_chunk_is_made() -> None:
+    """An item that is too much for a chunk that cannot be sent any more has its outcome too."""
+    pool = Pool(commands, max_size=1, stderr="discard")
+    await pool.start()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"a" * 700_000
+        await pool.aclose()
+        yield b"b" * 700_000
+
+    async def consume() -> None:
+        async with pool.map("length", source(), chunk=4, return_exceptions=True) as lengths:
+            async for length in lengths:
+                assert isinstance(length, PoolClosed)
+
+    with pytest.raises(PoolClosed):
+        await asyncio.wait_for(consume(), 5)
+
+
+async def test_resizing_while_a_worker_fails_to_start_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has closed the wire and is about to exit is let go: it is no failed start any more."""
+    module = tmp_path / "ending_kittens.py"
+    module.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    async with Pool("ending_kittens", max_size=3, stderr="discard") as pool:
+        module.write_text("import os\nos.closerange(3, 50)\nimport time\ntime.sleep(0.2)\nos._exit(1)\n")
+        growing = asyncio.create_task(pool.resize(min_size=2))
+        await eventually(lambda: pool.stats().starting == 1)
+        await asyncio.sleep(0.1)  # it has closed the wire by then, or not: both must do
+        await pool.resize(min_size=1, max_size=1)
+        await asyncio.wait([growing])
+        growing.exception()
+        await eventually(lambda: len(pool.workers()) == 1)
+        assert await pool.run(len, "abc") == 3
+
+
+async def test_a_crashed_call_does_not_time_out_while_it_waits_for_its_next_run(tmp_path: Path) -> None:
+    """The time of the run that crashed is over with it, also while its worker is not yet reaped."""
+    async with Pool("tests.support.slow_commands", max_size=1, stderr="discard") as pool:
+        call = pool.options(timeout=0.8, retries=3).run("crash_until", str(tmp_path / "trace"), 3, 0.6)
+        assert await call == 3
+
+
+async def test_a_submitted_call_that_is_cancelled_at_once_frees_its_worker_in_the_end() -> None:
+    """It may finish, and so must not wait for credit that nobody gives."""
+    async with Pool(updates, max_size=1, stderr="discard") as pool:
+        options = pool.options(on_update=print, on_cancel="finish", timeout=5)
+        task = options.submit("count", 100)
+        task.cancel()
+        await eventually(lambda: pool.stats().idle == 1)
+        assert await pool.run(len, "abc") == 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asyncpool import PayloadError, Pool, WorkerStartError
+from asyncpool import Event, PayloadError, Pool, WorkerStartError
 from tests.conftest import Gate
 from tests.support import async_lifespans, lifespans
 from tests.support.waiting import eventually
@@ -317,3 +317,25 @@ async def test_the_largest_config_arrives(write_module: Any) -> None:
     name = write_module("large_config", text.replace('["default", size]', '["default"]').replace(", config]", "]"))
     async with Pool(name, config=b"x" * (2**19 - 5), max_size=1, stderr="discard") as pool:
         assert (await pool.run("told"))[0] == ["typed", "bytes"]
+
+
+async def test_closing_lets_a_worker_leave_that_was_asked_to_already(module: str, trace: Trace, gate: Gate) -> None:
+    """A recycled worker that is slow to leave has its time, as every other."""
+    told: list[tuple[int | None, str | None]] = []
+    config = {"leave": "slow", "gate": gate.path}
+
+    def tell(event: Event) -> None:
+        if event.kind == "exited":
+            told.append((event.exit_code, event.reason))
+
+    async with one(module, trace, config, surge=1, on_event=tell) as pool:
+        assert await pool.run(os.getpid) > 0
+        restarting = asyncio.create_task(pool.restart())
+        await eventually(lambda: "slow" in trace.lines())
+        closing = asyncio.create_task(pool.aclose())
+        await eventually(lambda: trace.lines().count("slow") == 2)
+        gate.open()
+        await closing
+        await asyncio.wait([restarting])
+        restarting.exception()
+    assert told == [(0, "was asked to end")] * 2

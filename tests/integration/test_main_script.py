@@ -285,3 +285,35 @@ def test_a_pool_in_a_worker_finds_the_script_too(tmp_path: Path) -> None:
     ended = run(tmp_path / "app.py", KITTENS + start + GUARDED, cwd=tmp_path)
     assert (ended.code, noise(ended.err)) == (0, []), ended.err
     assert ended.out == "Tom purrs twice\n"
+
+
+SELF = """\
+import asyncio, asyncpool
+
+@asyncpool.command
+def purr(name: str) -> str:
+    return name
+
+async def main():
+    async with asyncpool.Pool("selfpool", max_size=1, stderr="discard") as pool:
+        print(await pool.run(purr, "Tom"))
+
+asyncio.run(main())
+"""
+
+
+def test_a_module_that_is_the_script_itself_starts_nothing_in_a_worker(tmp_path: Path) -> None:
+    """Else each worker would start the application, and with it a worker, and so on."""
+    (tmp_path / "selfpool.py").write_text(SELF)
+    ended = subprocess.run(
+        [sys.executable, "selfpool.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=20,
+    )
+    assert ended.returncode == 1
+    assert "must not start the application again" in ended.stderr
+    assert '`if __name__ == "__main__":`' in ended.stderr
