@@ -53,7 +53,10 @@ def reference(function: Any) -> tuple[str, str]:
         PayloadError: It cannot be found by them; says what to do.
     """
     if not callable(function):
-        raise PayloadError(f"a command is a function or the name of one, not {function!r}")
+        raise PayloadError(
+            f"a command is a function or the name of one, not {function!r}: "
+            "pass the function itself and its arguments after it, as in run(function, 1, 2)"
+        )
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     owner = getattr(function, "__self__", None)
     if isinstance(owner, types.ModuleType):  # a function written in C
