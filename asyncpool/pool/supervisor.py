@@ -1,4 +1,4 @@
-"""Does what the scheduler decides, and tells it what happened: owns the workers, their task group and the timer.
+"""Does what the scheduler decides, and tells it what happened: owns the workers, their tasks and the timer.
 
 Law 1: every decision is the scheduler's. After each one, all of its actions are done, in order, without an await.
 Law 2: one task supervises. It is cancelled by nobody but ``asyncio.run`` when that ends without ``aclose()``; each

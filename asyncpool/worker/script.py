@@ -69,7 +69,7 @@ def _run(made: types.ModuleType) -> None:
 
 
 class _Importing:
-    """Lets no pool be started by what is imported: each of its workers would start another."""
+    """Lets no pool be started by what is imported in this thread: each of its workers would start another."""
 
     def __enter__(self) -> None:
         self._before = commands.importing_in
