@@ -122,15 +122,19 @@ async def test_the_pool_serves_a_task_whose_lease_has_lost_its_worker() -> None:
 async def test_the_pool_serves_a_task_whose_leased_worker_was_replaced(gate: Gate) -> None:
     """Its successor takes calls: the lease holds no place of the pool any more."""
     async with Pool(commands, max_size=1, stderr="discard") as pool:
+
+        async def open_once_somebody_waits() -> None:
+            await eventually(lambda: pool.stats().waiting == 1)
+            gate.open()
+
         async with pool.acquire() as worker:
             restarting = asyncio.create_task(pool.restart())
             await eventually(lambda: (pool.stats().retiring, pool.stats().idle) == (1, 1))
             busy = asyncio.create_task(pool.run(gate.command, gate.path))
             await eventually(gate.reached)
-            waiting = asyncio.create_task(pool.run("echo", 1))
-            await eventually(lambda: pool.stats().waiting == 1)
-            gate.open()
-            assert await waiting == 1
+            opening = asyncio.create_task(open_once_somebody_waits())
+            assert await pool.run("echo", 1) == 1  # by the task that has the lease: no other could wait for itself
+            await opening
             await busy
             assert await worker.run("pid") == worker.pid
         await restarting
