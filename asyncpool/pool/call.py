@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from asyncpool.pool.deadline import Deadline
@@ -17,11 +16,13 @@ Reply = Result | Failure
 
 
 class Carrier(Protocol):
-    """What a call needs to know of the worker that has it."""
+    """What a call needs to know of the worker that has it.
 
-    @property
-    def pid(self) -> int | None:
-        """Its process id."""
+    Attributes:
+        pid: Its process id.
+    """
+
+    pid: int | None
 
     def kill(self, cause: Cause, reason: str) -> None:
         """Stop it, now."""
@@ -77,11 +78,10 @@ OnCancel = Literal["stop", "finish"]
 MOST_MOVES = 2  # times that a call which provably never started goes to another worker
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """A ticket that takes one slot of a worker.
 
-    Attributes:
+    Args:
         id: Never reused within the pool.
         future: Gets the reply, or the error.
         command: What to run.
@@ -89,13 +89,15 @@ class Call:
         told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
         retries: Times that it may be run again after a crash.
+        submitted: Loop time of its submission.
         kind: What calling its function brings, as the caller knows it.
         on_cancel: What the caller says to do with the command when it is cancelled.
+
+    Attributes:
         updates: Who takes the updates of the command, if anybody.
-        submitted: Loop time of its submission.
         lease: The lease that it is made on, if any.
-        grace: Seconds that its command gets to stop when it is asked to; None: it cannot be asked.
-        asked_to_stop: It was.
+        learnt: How much was known of commands when the deadline was told: see ``Ledger.learnt``.
+        asked_to_stop: Its command was asked to.
         dispatched: Loop time at which the worker that has it now got it.
         worker: The worker that has it now.
         pid: Process id of the worker that answered.
@@ -111,18 +113,10 @@ class Call:
         items: Number of items of the chunk that it is; 0: it is none.
     """
 
-    id: int
-    future: asyncio.Future[Reply]
-    command: Reference
-    body: bytes
-    told: float | None
-    timeout: Timeout
-    retries: Retries
-    submitted: float
-    kind: Kind = "plain"
-    on_cancel: OnCancel | None = None
+    # What most calls leave as it is stands in the class: a call costs less then.
     updates: Listener | None = None
     lease: Turns | None = None
+    learnt: int = 0
     dispatched: float = 0.0
     worker: Carrier | None = None
     pid: int | None = None
@@ -133,11 +127,34 @@ class Call:
     deadline: Deadline | None = None
     verdict: Exception | None = None
     abandoned: bool = False
-    grace: float | None = None
     asked_to_stop: bool = False
     exclusive: bool = False
     key: Hashable = None
     items: int = 0
+
+    def __init__(
+        self,
+        id: int,
+        future: asyncio.Future[Reply],
+        command: Reference,
+        body: bytes,
+        told: float | None,
+        timeout: Timeout,
+        retries: Retries,
+        submitted: float,
+        kind: Kind = "plain",
+        on_cancel: OnCancel | None = None,
+    ) -> None:
+        self.id: int = id
+        self.future: asyncio.Future[Reply] = future
+        self.command: Reference = command
+        self.body: bytes = body
+        self.told: float | None = told
+        self.timeout: Timeout = timeout
+        self.retries: Retries = retries
+        self.submitted: float = submitted
+        self.kind: Kind = kind
+        self.on_cancel: OnCancel | None = on_cancel
 
     @property
     def title(self) -> str:
@@ -154,7 +171,8 @@ class Call:
     def settle(self, reply: Reply | None, error: BaseException | None = None) -> None:
         """Give the call its one outcome. A caller that is gone gets no error: nobody would look at it."""
         self.worker = None
-        self.cancel_deadline()
+        if self.deadline is not None:
+            self.cancel_deadline()
         if self.updates is not None:
             self.updates.end()
         if self.future.done():

@@ -120,13 +120,13 @@ class Caller:
         """Run a command on whichever worker is free first, or on that of *lease*."""
         if options.on_update is not None:
             return await self._run_and_tell(command, args, kwargs, options, lease, options.on_update)
-        begun = self.begin(command, args, kwargs, options, lease)
-        try:  # as ``outcome`` does, with one coroutine less: this is the hot path
-            reply = await begun.call.future
+        supervisor, call, target = self._submit(command, args, kwargs, options, lease)
+        try:  # as ``Begun.outcome`` does, with one coroutine and one object less: this is the hot path
+            reply = await call.future
         except asyncio.CancelledError:
-            await begun.stop()
+            await self.abandon(supervisor, call)
             raise
-        return _open(reply, begun.call, begun.result)
+        return _open(reply, call, options.returns or target.result)
 
     async def _run_and_tell(
         self,
@@ -175,26 +175,44 @@ class Caller:
             items: Number of items of a chunk; 0: it is none.
             background: The task that submits it does not wait for it.
         """
+        supervisor, call, target = self._submit(
+            command, args, kwargs, options, lease, updates, items=items, background=background
+        )
+        return Begun(self, supervisor, call, options.returns or target.result, target.updates)
+
+    def _submit(
+        self,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        lease: Lease | None,
+        updates: Listener | None = None,
+        *,
+        items: int = 0,
+        background: bool = False,
+    ) -> tuple[Supervisor, Call, Target]:
         supervisor = self._running()
         if lease is not None:
             lease.check()
         call, target = self._make(supervisor, command, args, kwargs, options, 0 if updates is None else WINDOW, items)
-        call.lease, call.updates = lease, updates
-        begun = Begun(self, supervisor, call, options.returns or target.result, target.updates)
+        if updates is not None:
+            call.updates = updates
         self._counters.submitted += 1
         if lease is not None:
+            call.lease = lease
             supervisor.ledger.open.add(call)
             if lease.submit(call):
                 supervisor.dispatch(lease.worker, call, call.submitted)
-            return begun
-        if supervisor.scheduler.full:
+            return supervisor, call, target
+        if self._config.limits.max_waiting is not None and supervisor.scheduler.full:
             self._counters.count("rejected")
             raise self._full(supervisor)
         supervisor.ledger.open.add(call)
         supervisor.submit(call, call.submitted)
         if call.worker is None:
             self._wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
-        return begun
+        return supervisor, call, target
 
     def submit(
         self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
@@ -258,8 +276,8 @@ class Caller:
         except (KeyError, TypeError):  # not seen yet, or cannot be hashed
             command, args, kwargs = unroll(command, args, kwargs)
             target = self._learn(command)
-        number, loop = next(self._ids), supervisor.loop
-        told = supervisor.ledger.time_limit(target.reference, options.timeout, items)
+        number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
+        told = ledger.time_limit(target.reference, options.timeout, items)
         run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
         try:
             body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
@@ -282,9 +300,13 @@ class Caller:
             target.kind,
             options.on_cancel,
         )
-        call.key, call.items = options.key, items
+        call.learnt = ledger.learnt
+        if options.key is not None:
+            call.key = options.key
+        if items:
+            call.items = items
         if self._config.concurrency > 1:
-            call.exclusive = supervisor.ledger.excludes(call)
+            call.exclusive = ledger.excludes(call)
         return call, target
 
     @property
@@ -322,7 +344,7 @@ class Caller:
         """Their caller is gone: stop the commands, and return when they run no more."""
         stopped = [call for call in calls if self.let_go(supervisor, call)]
         if stopped:
-            grace = max(call.grace or self._config.cancel_grace for call in stopped)
+            grace = max(supervisor.ledger.grace(call) or self._config.cancel_grace for call in stopped)
             with anyio.move_on_after(grace + 1, shield=True):
                 await asyncio.wait([call.future for call in stopped])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import struct
 import sys
 import termios
 import weakref
@@ -19,6 +20,7 @@ from typing import Protocol, cast
 from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
+PATIENCE = 0.02  # seconds that a Python worker reads before it sleeps otherwise; see asyncpool/worker/leave.py
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
@@ -34,12 +36,18 @@ class Receiver(Protocol):
         """No more will come, or can be sent."""
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected sockets with large buffers: the parent's, and the child's."""
+def pair(*, patient: bool) -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets with large buffers: the parent's, and the child's.
+
+    Args:
+        patient: True lets the child's reads wait for ever; False ends them after PATIENCE with EAGAIN.
+    """
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ASKED_BUFFER)
     ours.setblocking(False)
+    if not patient:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(PATIENCE * 1e6)))  # timeval
     return ours, theirs
 
 
@@ -55,11 +63,13 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver = receiver
         self._clock = clock
         self._reader = wire.FrameReader(wire.GREETING_LIMIT)
+        self.get_buffer = self._reader.get_buffer  # type: ignore[method-assign] # where the transport may write
         self._transport: asyncio.Transport | None = None
         self._spare: socket.socket | None = None  # a second descriptor: reads what the transport leaves behind
         self._pieces: deque[memoryview] = deque()
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._paused = False
+        self._buffered = False  # the transport was given something, and may still have it
         self._dropped = False
         self._closed = False
         self._failed = False  # a bad frame came: nothing after it counts
@@ -93,15 +103,26 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, frame: bytes) -> None:
         """Send one frame; it stays unsent when the connection is lost."""
-        if self._transport is None or self._transport.is_closing():
-            # The transport has met the end and will say so in its next step. It would drop this without a word.
+        if self._transport is None or self._spare is None:
             self._dropped = True
             return
-        view = memoryview(frame)
-        if not self._pieces and self._transport.get_write_buffer_size() == 0:
-            view = view[self._send_now(frame) :]
-            if not view:
+        sent = 0
+        if not self._pieces and not (self._buffered and self._holds_back()):
+            # The transport would add a microsecond under asyncio, and under uvloop wait for the end of the loop's step.
+            try:
+                sent = self._spare.send(frame)
+            except BlockingIOError:
+                pass
+            except OSError:  # the worker is gone, as the transport will find out by itself
+                self.unread = self._dropped = True
                 return
+            if sent == len(frame):
+                return
+        if self._transport.is_closing():
+            # It has met the end and will say so in its next step. It would drop this without a word.
+            self._dropped = True
+            return
+        view = memoryview(frame)[sent:]
         self._pieces.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
         self._send_pieces()
 
@@ -128,10 +149,6 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(high=0)  # pause_writing then means: not wholly in the kernel's hands
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the transport may write."""
-        return self._reader.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
@@ -174,23 +191,14 @@ class Connection(asyncio.BufferedProtocol):
         self.unread = self.unread or isinstance(exc, (ConnectionResetError, BrokenPipeError))
         self._receiver.disconnected()
 
-    def _send_now(self, frame: bytes) -> int:
-        """Hand the kernel what it takes at once, past the transport; returns how many bytes those are.
-
-        The transport would add a microsecond under asyncio, and under uvloop wait for the end of the loop's step.
-        """
-        assert self._spare is not None
-        try:
-            return self._spare.send(frame)
-        except BlockingIOError:
-            return 0
-        except OSError:  # the worker is gone, as the transport will find out by itself
-            self.unread = True
-            self._dropped = True
-            return len(frame)
+    def _holds_back(self) -> bool:
+        """Say whether the transport still has what it was given: that must go first."""
+        self._buffered = self._transport is not None and self._transport.get_write_buffer_size() > 0
+        return self._buffered
 
     def _send_pieces(self) -> None:
         while self._pieces and not self._paused and self._transport is not None:
+            self._buffered = True
             self._transport.write(self._pieces.popleft())
 
     def drain(self) -> None:

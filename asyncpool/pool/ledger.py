@@ -27,6 +27,7 @@ class Ledger:
 
     def __init__(self, counters: Counters, timeout: float | None, grace: float) -> None:
         self.open: set[Call] = set()
+        self.learnt: int = 0  # how often somebody has said something of commands
         self._counters = counters
         self._timeout = timeout
         self._grace = grace
@@ -35,6 +36,7 @@ class Ledger:
 
     def learn(self, commands: Iterable[CommandInfo]) -> None:
         """Take in what a worker that is ready says of its commands."""
+        self.learnt += 1
         for info in commands:
             self._commands[info.name] = self._commands[info.module, info.qualname] = info
 
@@ -98,7 +100,9 @@ class Ledger:
         self.open.discard(call)
         call.pid = pid
         call.settle(reply)
-        self._count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+        self._counters.count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
+        if self._drained is not None:
+            self._look()
 
     def give_up(self, call: Call, error: Exception) -> None:
         """Give a call the error that ended it."""
@@ -126,7 +130,8 @@ class Ledger:
 
     def _count(self, outcome: Outcome) -> None:
         self._counters.count(outcome)
-        self._look()
+        if self._drained is not None:
+            self._look()
 
     def _look(self) -> None:
         if self._drained is not None and not self.open and not self._drained.done():

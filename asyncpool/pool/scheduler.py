@@ -81,8 +81,11 @@ class Scheduler(Succession):
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
             worker = self._warmest() if ticket.key is None else self._pick(ticket, None)
             assert worker is not None
-            assigned = self._assign(ticket, worker, now)  # the common case, short
-            return [assigned] if not self.worn else self._settle(now, [assigned])
+            record = self.available[worker]
+            if record.slots == 1 and not self.worn and self.limits.max_calls is None:
+                del self.available[worker]
+                return [self._hand(ticket, worker, record)]  # the common case, short
+            return self._settle(now, [self._assign(ticket, worker, now)])
         self.waiting[ticket] = None
         if not self.available and self.live >= self.limits.max_size and not self.failures and not self.worn:
             return []  # the other common case: all are busy, and no more may be started
@@ -146,9 +149,11 @@ class Scheduler(Succession):
         record.tickets.discard(ticket)
         record.seen = record.idle_since = now
         record.calls += calls - 1
-        spent = self.spent(record, now)
+        limits = self.limits
+        worn_out = limits.max_calls is not None or limits.max_lifetime is not None
+        spent = self.spent(record, now) if worn_out else None
         if self.waiting and spent is None and self._all_busy_but(record):
-            return [self._hand_over(worker, record)]  # the common case, short
+            return [self._hand(self.waiting.popitem(last=False)[0], worker, record)]  # the common case, short
         if spent is None:
             self.available[worker] = record
             if record.bound:
@@ -163,12 +168,11 @@ class Scheduler(Succession):
             record.slots == 1
             and not (self.available or self.worn or record.bound)
             and self.limits.max_calls is None
-            and self.live + 1 >= self.limits.max_size
+            and len(self.busy) + len(self.checking) + len(self.starting) + 1 >= self.limits.max_size
         )
 
-    def _hand_over(self, worker: WorkerId, record: Record) -> Assign:
-        """Give the head of the queue to a worker that has one slot, and has just come free."""
-        ticket, _ = self.waiting.popitem(last=False)
+    def _hand(self, ticket: Ticket, worker: WorkerId, record: Record) -> Assign:
+        """Give a ticket to a worker that has one slot, and is in none of the sets just now."""
         record.tickets.add(ticket)
         record.calls += 1
         self.serving[ticket] = worker
@@ -308,7 +312,7 @@ class Scheduler(Succession):
         Those that have answered a ping since stand first, in no order, and matter only once all others are in use.
         """
         worker = next(reversed(self.available))
-        while self.available[worker].seen > self.available[worker].idle_since:
+        while (warmest := self.available[worker]).seen > warmest.idle_since:
             first = self._rested.first()
             if first is None:
                 break

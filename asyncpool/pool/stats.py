@@ -135,6 +135,9 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         """Count one."""
+        if seconds == 0.0:  # a call that need not wait
+            self._counts[0] += 1
+            return
         # As many bits as the whole units have, so many bounds are passed; a bisection takes twice as long.
         # The tiny bit less keeps a duration that is a bound in the bucket which that bound closes.
         self._counts[min(int(seconds / UNIT - 1e-9).bit_length(), len(BOUNDS))] += 1

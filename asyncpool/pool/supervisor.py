@@ -16,7 +16,7 @@ from typing import Any
 
 from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerStartError
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
-from asyncpool.pool.call import Call, Reply
+from asyncpool.pool.call import Call, Reply, Turns
 from asyncpool.pool.config import Config
 from asyncpool.pool.events import Event, EventKind
 from asyncpool.pool.lease import LeaseTicket
@@ -245,19 +245,30 @@ class Supervisor:
 
     def dispatch(self, worker: Worker, call: Call, now: float) -> None:
         """Put a call on the wire."""
-        call.cancel_deadline()
+        if call.deadline is not None:
+            call.cancel_deadline()
         call.dispatched = now
-        call.grace = self.ledger.grace(call)
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
-        worker.send(call, self.ledger.time_limit(call.command, call.timeout, call.items))
+        ledger, limit = self.ledger, call.told
+        if call.learnt != ledger.learnt:  # a worker has told the command's own limit since
+            limit = ledger.time_limit(call.command, call.timeout, call.items)
+        worker.send(call, limit)
+
+    def grace(self, call: Call) -> float | None:
+        """Return the seconds that a command gets to stop when it is asked to; None: it cannot be asked."""
+        return self.ledger.grace(call)
 
     # --- what the scheduler decides ----------------------------------------------------------------------------------
 
     def _do(self, actions: list[Action], now: float) -> None:
         for action in actions:
             if isinstance(action, Assign):
-                self._assign(self.workers[action.worker], action.ticket, now)
+                ticket = action.ticket
+                if isinstance(ticket, Call) and not ticket.future.cancelled():
+                    self.dispatch(self.workers[action.worker], ticket, now)
+                else:
+                    self._grant(self.workers[action.worker], ticket, now)
             elif isinstance(action, Spawn):
                 self._spawn(action.worker)
             elif isinstance(action, Probe):
@@ -273,13 +284,10 @@ class Supervisor:
         if self._timer is None and self._timed:
             self._set_timer()
 
-    def _assign(self, worker: Worker, ticket: Ticket, now: float) -> None:
-        if isinstance(ticket, Call):
-            if ticket.future.cancelled():  # its caller is cancelled in this very pass, and will see to it in the next
-                self.ledger.drop(ticket)
-                self._do(self.scheduler.finished(ticket, now), now)
-            else:
-                self.dispatch(worker, ticket, now)
+    def _grant(self, worker: Worker, ticket: Ticket, now: float) -> None:
+        if isinstance(ticket, Call):  # its caller is cancelled in this very pass, and will see to it in the next
+            self.ledger.drop(ticket)
+            self._do(self.scheduler.finished(ticket, now), now)
         elif isinstance(ticket, LeaseTicket):
             ticket.cancel_deadline()
             if not ticket.future.done():
@@ -386,8 +394,12 @@ class Supervisor:
         if self.scheduler.limits.max_memory is not None and now >= worker.weighed + WEIGHING:
             self._weigh(worker, now)
         for call, reply in replies:
-            if worker.takes_calls:  # else its tickets are let go already, or about to be
-                self._go_on(worker, call, now)
+            if not worker.takes_calls:
+                pass  # its tickets are let go already, or about to be
+            elif call.lease is None:
+                self._do(self.scheduler.finished(call, now), now)
+            else:
+                self._go_on(worker, call.lease, now)
             self.ledger.answered(call, reply, worker.pid, now)
 
     def _weigh(self, worker: Worker, now: float) -> None:
@@ -402,11 +414,8 @@ class Supervisor:
             now = self.loop.time()
             self._do(self.scheduler.weighed(worker.number, resident(worker.pid) or 0, now), now)
 
-    def _go_on(self, worker: Worker, done: Call, now: float) -> None:
-        if done.lease is None:
-            self._do(self.scheduler.finished(done, now), now)
-            return
-        while (following := done.lease.next()) is not None:
+    def _go_on(self, worker: Worker, lease: Turns, now: float) -> None:
+        while (following := lease.next()) is not None:
             if not following.future.cancelled():
                 self.dispatch(worker, following, now)
                 return

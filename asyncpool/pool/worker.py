@@ -82,6 +82,10 @@ TRANSITIONS: dict[tuple[State, Sign], State] = {
 class Owner(Protocol):
     """Whom a worker tells."""
 
+    def grace(self, call: Call) -> float | None:
+        """Return the seconds that a command gets to stop when it is asked to; None: it cannot be asked."""
+        raise NotImplementedError
+
     def spawned(self, worker: Worker) -> None:
         """Its process is there."""
 
@@ -142,9 +146,11 @@ class Worker:
         self.number = number
         self.slot = slot
         self.state: State = State.SPAWNING
+        self.takes_calls: bool = False  # from Ready until the first sign of its end
         self.calls: dict[int, Call] = {}
         self.handed: int = 0  # calls so far
         self.language: str = ""
+        self.pid: int | None = None  # process id, None before it is spawned
         self.cause: Cause = "crashed"
         self.reason: str | None = None  # why the pool ended it, in words
         self.exit_code: int | None = None
@@ -167,16 +173,6 @@ class Worker:
         self._nonce = 0
         self._timer: Deadline | None = None  # of its start, a ping or its stop
         self._bounds: list[asyncio.TimerHandle] = []  # of its end
-
-    @property
-    def takes_calls(self) -> bool:
-        """True from Ready until the first sign of its end."""
-        return self.state is State.READY
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id, None before it is spawned."""
-        return None if self._child is None else self._child.pid
 
     @property
     def stderr_dropped(self) -> int:
@@ -221,9 +217,10 @@ class Worker:
         self._stack = stack.stack_or_none() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
         self._watch = OomWatch()
-        ours, theirs = pair()
+        ours, theirs = pair(patient=config.program is not None)
         try:
             self._child = self._start(theirs.fileno(), self._stderr.child_end, dumps)
+            self.pid = self._child.pid
         except BaseException:
             ours.close()
             raise
@@ -321,7 +318,7 @@ class Worker:
 
     def stop_call(self, call: Call, cause: Cause, reason: str) -> None:
         """Stop one call: ask its command where it heeds that, and kill the worker where it does not, or not in time."""
-        grace = call.grace
+        grace = self._owner.grace(call)
         if grace is None or self.state is not State.READY or (self._connection.unsent and len(self.calls) == 1):
             self.kill(cause, reason)
         elif not call.asked_to_stop:
@@ -361,6 +358,12 @@ class Worker:
 
     def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
         """Take in a chunk that was parsed whole. Only then may the next call be assigned."""
+        if error is None and len(found) == 1 and type(found[0]) is Result:
+            call = self.calls.pop(found[0].id, None)
+            if call is not None:  # the common case, short
+                self._last = None if call is self._last else self._last  # law 5
+                self._owner.replied(self, [(call, found[0])], self._connection.heard)
+                return
         replies: list[tuple[Call, Reply]] = []
         then: list[Callable[[], None]] = []
         records: list[Log] = []
@@ -482,7 +485,7 @@ class Worker:
         who = f"worker {self.number}" if self.pid is None else f"worker {self.number}, pid {self.pid}"
         call.verdict = CommandTimeout(f"{late} and was stopped ({who})")
         reason = f"was stopped because {late}"
-        if call.grace is not None:
+        if self._owner.grace(call) is not None:
             self.stop_call(call, "timed_out", reason)
         else:
             self._end_late("timed_out", reason)
@@ -550,5 +553,6 @@ class Worker:
     def _move(self, sign: Sign) -> None:
         try:
             self.state = TRANSITIONS[self.state, sign]
+            self.takes_calls = self.state is State.READY
         except KeyError:
             raise RuntimeError(f"worker {self.number} is {self.state.value} and cannot take {sign.value}") from None

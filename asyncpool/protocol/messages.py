@@ -10,7 +10,7 @@ Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -166,19 +166,6 @@ class Log(Message, tag=37):
     record: Raw  # map
 
 
-def call(
-    id: int,
-    command: str | tuple[str, str],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    deadline: float | None,
-    credit: int = 0,
-    meta: Mapping[str, str] = NO_META,
-) -> Call:
-    """Return a Call that is still to be encoded: with values, of which the encoder makes what a Raw holds."""
-    return Call(id, command, cast("Raw", args), cast("Raw", kwargs), deadline, credit, cast("dict[str, str]", meta))
-
-
 def with_deadline(body: bytes, deadline: float | None) -> bytes:
     """Return an encoded Call with another deadline."""
     message = _to_worker.decode(body)
@@ -186,6 +173,10 @@ def with_deadline(body: bytes, deadline: float | None) -> bytes:
     message.deadline = deadline
     return encode(message)
 
+
+# A Call that is still to be encoded, with values: of them the encoder makes what a Raw holds. Id, command, args,
+# kwargs, deadline, credit and meta, in this order.
+call: Callable[..., Call] = Call
 
 ToWorker = Hello | Call | Cancel | Credit | Ping | Stop
 ToParent = Ready | Result | Failure | Update | Pong | Log

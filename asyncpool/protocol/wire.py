@@ -66,23 +66,19 @@ class FrameReader:
         limit: The largest total that a frame may have, in bytes; may be changed between frames.
     """
 
-    __slots__ = ("_end", "_large", "_large_body", "_large_end", "_ring", "_start", "_view", "limit")
+    __slots__ = ("_end", "_large", "_large_body", "_large_end", "_ring", "_start", "_view", "limit", "partial")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
+        self.partial: bool = False  # a frame is half received
         self._ring = bytearray(RING)
         self._view = memoryview(self._ring)
         self._start = self._end = 0  # what of the ring is received and not yet parsed
         self._large: memoryview | None = None  # a frame too large for the ring: its body and buffers
         self._large_body = self._large_end = 0
 
-    @property
-    def partial(self) -> bool:
-        """True while a frame is half received."""
-        return self._large is not None or self._end > self._start
-
-    def get_buffer(self) -> memoryview:
-        """Return where the next bytes go; never empty."""
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Return where the next bytes go, however many they may be; never empty."""
         if self._large is not None:
             return self._large[self._large_end :]
         return self._view[self._end :]
@@ -99,6 +95,7 @@ class FrameReader:
             self._large_end += count
             return self._finish_large()
         self._end += count
+        self.partial = False
         if self._start == 0 and self._end > HEADER.size:
             total, body = HEADER.unpack_from(self._ring)
             if 0 < body == total <= self.limit and total + HEADER.size == self._end:
@@ -109,6 +106,7 @@ class FrameReader:
             total, body = HEADER.unpack_from(self._ring, self._start)
             if not 0 < body <= total <= self.limit:
                 if frames:
+                    self.partial = True
                     return frames  # they are whole and count; the next look at what follows them raises
                 check(total, body, self.limit, self._view[self._start : self._end])
             first = self._start + HEADER.size
@@ -123,6 +121,7 @@ class FrameReader:
 
     def _make_room(self, total: int, body: int) -> None:
         """Move what is half received to the front of the ring, or into a buffer of its own if it never fits."""
+        self.partial = self._start < self._end
         if self._start == self._end:
             self._start = self._end = 0
             return
@@ -142,4 +141,5 @@ class FrameReader:
         if large is None or self._large_end < len(large):
             return []
         self._large = None
+        self.partial = False
         return [(large[: self._large_body], large[self._large_body :])]

@@ -37,7 +37,13 @@ from asyncpool.worker.session import Session
 
 PATIENCE = 0.5  # seconds that a thread gets to end once it is killed; then it is abandoned
 LOOK_AGAIN = 0.005  # seconds
-ENTRIES = {("session.py", "<lambda>"), ("session.py", "stream"), ("loop.py", "_outcome"), ("loop.py", "_stream")}
+ENTRIES = {
+    ("session.py", "invoke"),
+    ("chunk.py", "<lambda>"),
+    ("session.py", "stream"),
+    ("loop.py", "_outcome"),
+    ("loop.py", "_stream"),
+}
 OURS = (os.path.dirname(__file__) + os.sep, os.path.dirname(worker.__file__) + os.sep, threading.__file__)
 
 logger: logging.Logger = logging.getLogger("asyncpool.testing")
@@ -272,12 +278,13 @@ class InlineChannel(FaultyChannel):
 class InlineLeave(Leave):
     """SIGTERM is the application's: a worker that is a thread never hears of it."""
 
+    asked = False
+
     def __init__(self) -> None:
         self._pipe: tuple[int, int] | None = None
 
-    def wait(self) -> bool:
-        """Always go on: reading the next frame waits for it."""
-        return True
+    def left(self) -> None:
+        """There is nothing to be ignored."""
 
     @property
     def descriptor(self) -> int:
@@ -285,11 +292,6 @@ class InlineLeave(Leave):
         if self._pipe is None:
             self._pipe = os.pipe()
         return self._pipe[0]
-
-    @property
-    def asked(self) -> bool:
-        """Never."""
-        return False
 
     def drain(self) -> None:
         """Nothing ever comes."""

@@ -40,6 +40,7 @@ def main(
     reads, writes = stdio.protect()
     channel = make_channel(reads, writes, wire.GREETING_LIMIT)
     leave = Leave(reads)  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
+    channel.on_idle = leave.wait
     try:
         hello = greeting(channel)
         if hello is None:

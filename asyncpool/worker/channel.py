@@ -1,17 +1,24 @@
 """Frames over two blocking descriptors.
 
-Law: exactly one frame is read at a time, never a byte more. Whatever the parent sent after it stays in the kernel,
-where it proves to the parent, when this process dies, that it was never begun.
+Law: a Call is begun by whoever has read it, or it is not read: what lies in the kernel when this process dies proves to
+the parent that it was never begun. Who takes one call at a time may read ahead, since the parent sends no second Call
+before the first is answered; who takes several reads frame by frame.
 """
 
 from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 
 from asyncpool.protocol import wire
 
+HEADER_SIZE: int = wire.HEADER.size
+pack: Callable[[int, int], bytes] = wire.HEADER.pack
+unpack: Callable[[wire.Buffer], tuple[int, int]] = wire.HEADER.unpack_from
+
 PIECE = 2**20  # bytes per write of a large frame
+AHEAD = 2**13  # bytes asked for at a time: most frames come whole, by one system call
 
 
 class Channel:
@@ -23,27 +30,60 @@ class Channel:
         limit: The largest total of a received frame, in bytes.
     """
 
-    __slots__ = ("_reads", "_writes", "limit")
+    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit", "on_idle")
 
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
         self._writes = writes
+        self._most = AHEAD
         self.limit: int = limit
+        self.ahead: wire.Buffer = b""  # what was read of the next frames
+        self.on_idle: Callable[[], bool] = self._wait
 
     def receive(self) -> wire.Buffer | None:
         """Return the body of the next frame, or None at the end of input.
 
+        Where the socket has a receive timeout and nothing comes for as long, ``on_idle`` waits; when it returns False,
+        that is the end of input.
+
         Raises:
             wire.FrameError: What came is not a frame.
         """
-        header = self._exactly(wire.HEADER.size)
-        if header is None:
+        start = self.ahead
+        while not start:
+            try:
+                start = os.read(self._reads, self._most)
+            except BlockingIOError:
+                if self.on_idle():
+                    continue
+            if not start:
+                return None
+        size = len(start) - HEADER_SIZE
+        if size > 0:
+            total, body = unpack(start)
+            if total == body == size <= self.limit:
+                self.ahead = b""
+                return start[HEADER_SIZE:]  # one whole frame and no more: nearly all are
+        return self._receive(start)
+
+    def read_frame_by_frame(self) -> None:
+        """Read nothing ahead from now on."""
+        self._most = HEADER_SIZE
+
+    def _receive(self, start: wire.Buffer) -> wire.Buffer | None:
+        """Return the body of the frame that begins with *start*; keep what follows it."""
+        self.ahead = b""
+        if len(start) < HEADER_SIZE and not (start := self._complete(start, HEADER_SIZE)):
             return None
-        total, body = wire.HEADER.unpack(header)
+        total, body = unpack(start)
         if not 0 < body <= total <= self.limit:
-            wire.check(total, body, self.limit, header)
-        content = self._exactly(total)
-        return content if content is None or body == total else content[:body]
+            wire.check(total, body, self.limit, start)
+        end = HEADER_SIZE + total
+        if len(start) >= end:
+            self.ahead = start[end:]
+            return start[HEADER_SIZE : HEADER_SIZE + body]
+        content = self._complete(start[HEADER_SIZE:], total)
+        return content[:body] if content else None
 
     @property
     def descriptor(self) -> int:
@@ -57,7 +97,7 @@ class Channel:
 
     def ready(self) -> bool:
         """Say whether the next frame, or the end of input, has begun to come."""
-        return bool(select.select([self._reads], [], [], 0)[0])
+        return bool(self.ahead or select.select([self._reads], [], [], 0)[0])
 
     def send(self, body: bytes) -> None:
         """Write *body* as one frame.
@@ -65,7 +105,7 @@ class Channel:
         Raises:
             OSError: The parent is gone.
         """
-        frame = wire.frame(body)
+        frame = pack(len(body), len(body)) + body
         written = os.write(self._writes, frame)
         if written < len(frame):
             rest = memoryview(frame)[written:]
@@ -79,18 +119,22 @@ class Channel:
             os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
 
-    def _exactly(self, size: int) -> wire.Buffer | None:
-        start = os.read(self._reads, size)
-        if len(start) == size:
-            return start
-        if not start:
-            return None
+    def _complete(self, start: wire.Buffer, size: int) -> memoryview:
+        """Read on until *start* has *size* bytes; empty at the end of input."""
         whole = memoryview(bytearray(size))
         whole[: len(start)] = start
         rest = whole[len(start) :]
         while rest:
-            count = os.readv(self._reads, [rest])
+            try:
+                count = os.readv(self._reads, [rest])
+            except BlockingIOError:
+                self._wait()
+                continue
             if not count:
-                return None
+                return rest[:0]
             rest = rest[count:]
         return whole
+
+    def _wait(self) -> bool:
+        """Wait until there is something to read."""
+        return bool(select.select([self._reads], [], [])[0])

@@ -5,13 +5,17 @@ Law 2: whoever leaves has read nothing of the next frame. To the parent that pro
 
 The handler only takes a note, since an exception raised from it could fall between the return of ``os.read`` and the
 assignment of what was read: then a frame would be lost, and law 2 broken. Nor can a flag alone do: the signal may come
-after the flag was looked at and before ``read`` has begun, which then sleeps until the next frame. So the worker waits
+after the flag was looked at and before ``read`` has begun, which then sleeps until the next frame. So the worker sleeps
 in ``poll``, on the wire and on a pipe into which the interpreter writes from within the C signal handler:
 
     signal before poll      the byte lies in the pipe: poll returns at once
     signal during poll      poll returns by the pipe
     signal after poll       the wire was ready: the frame is read whole, its call served; the next poll returns at once
     both are ready          the pipe counts: the frame stays unread in the kernel, and the parent moves its call
+
+A poll for each frame would cost a system call. So ``read`` comes first, and sleeps no longer than the receive timeout
+that the parent has set for the wire (``connection.PATIENCE``); a signal that came too late for the flag and too early
+for ``poll`` is heard after that.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ class Leave:
     """
 
     def __init__(self, wire: int) -> None:
-        self._asked = False
+        self.asked: bool = False  # SIGTERM has come
         self.on_asked: Callable[[], object] | None = None  # an event loop's way to hear of it
         self._wire = wire
         self._reads, self._writes = os.pipe()
@@ -52,16 +56,20 @@ class Leave:
         os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
 
     def wait(self) -> bool:
-        """Return True when the next frame, or the end of input, is there to be read; False: leave, reading nothing."""
+        """Sleep until the next frame, or the end of input, is there to be read; False: leave, reading nothing."""
         if "signal" in sys.modules:  # else nobody has taken the descriptor away, as an event loop in a command does
             self._heed()
-        while not self._asked:
+        while not self.asked:
             ready = self._poll.poll()
             if len(ready) == 1 and ready[0][0] == self._wire:
                 return True
             self.drain()
-        _signal.signal(SIGTERM, _signal.SIG_IGN)  # while the interpreter ends it would undo the handler: no code 0 then
         return False
+
+    def left(self) -> None:
+        """The last call is answered: where SIGTERM has come, another one changes nothing any more."""
+        if self.asked:  # while the interpreter ends it would undo the handler: no code 0 then
+            _signal.signal(SIGTERM, _signal.SIG_IGN)
 
     def _heed(self) -> None:
         _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
@@ -70,11 +78,6 @@ class Leave:
     def descriptor(self) -> int:
         """What becomes readable when SIGTERM has come."""
         return self._reads
-
-    @property
-    def asked(self) -> bool:
-        """True once SIGTERM has come."""
-        return self._asked
 
     def drain(self) -> None:
         """Empty the pipe; the note of the signal that wrote to it is taken by now, since Python code has run."""
@@ -88,11 +91,11 @@ class Leave:
 
         Only for a worker that has lifespans to leave: it gets time for that, any other a moment.
         """
-        if self._asked:
+        if self.asked:
             channel.close()
 
     def _ask(self, _number: int, _frame: object) -> None:
-        self._asked = True
+        self.asked = True
         if self.on_asked is not None:
             self.on_asked()
 

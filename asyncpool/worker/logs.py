@@ -31,7 +31,7 @@ class Outbox:
         self._lock = lock
         self._poll = select.poll()
         self._poll.register(channel.writes, select.POLLOUT)
-        self._waiting: deque[bytes] = deque()
+        self.waiting: deque[bytes] = deque()
 
     def put(self, body: bytes) -> bool:
         """Send a record, now or soon; False: it is dropped.
@@ -39,29 +39,29 @@ class Outbox:
         Also from a signal handler or a finalizer that runs in the middle of our own writing: then the lock is ours,
         and whoever holds it sends the record when the frame is written.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self.waiting) >= MOST_WAITING:
             return False
-        self._waiting.append(body)
+        self.waiting.append(body)
         self.send()
         return True
 
     def send(self) -> None:
         """Send what waits, as far as the kernel takes it at once; it does where there is room for any record."""
-        while self._waiting and self._lock.acquire(False):
+        while self.waiting and self._lock.acquire(False):
             try:
-                while self._waiting and self._poll.poll(0):
-                    self._channel.send(self._waiting.popleft())
+                while self.waiting and self._poll.poll(0):
+                    self._channel.send(self.waiting.popleft())
             except OSError:  # the parent is gone
-                self._waiting.clear()
+                self.waiting.clear()
             finally:
                 self._lock.release()
-            if self._waiting and not self._poll.poll(0):
+            if self.waiting and not self._poll.poll(0):
                 return
 
     def flush(self) -> None:
         """Send what waits, however long it takes; the caller holds the lock and is about to write a frame."""
-        while self._waiting:
-            self._channel.send(self._waiting.popleft())
+        while self.waiting:
+            self._channel.send(self.waiting.popleft())
 
 
 class Logs:

@@ -103,12 +103,15 @@ class AsyncSession(Session):
 
     async def serve(self, begun: Begun | None) -> None:
         """Answer calls."""
+        self.channel.read_frame_by_frame()
         self._loop.add_reader(self.channel.descriptor, self._readable)
         self._loop.add_reader(self._leave.descriptor, self._leave.drain)
         self._leave.on_asked = lambda: self._loop.call_soon_threadsafe(self._leave_if_idle)
         try:
             if begun is not None:
                 self._start(*begun, contextvars.copy_context())
+            while self.channel.ahead:
+                self._readable()
             self._leave_if_idle()  # it may have been asked before
             await self._ended.wait()
             while self._tasks:
@@ -234,7 +237,7 @@ class AsyncSession(Session):
         self._leave_if_idle()
 
     def settle(self, running: Running) -> None:
-        """Let none of its threads read or write any more (law 4)."""
+        """Let none of the threads of a call that sent updates read or write any more (law 4)."""
         super().settle(running)
         with self._granted:
             self._granted.notify_all()

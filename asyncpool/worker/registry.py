@@ -56,7 +56,7 @@ class Registry:
     ) -> None:
         self.codec: Codec = Codec(imports=True) if codec is None else codec
         self._registered_only = registered_only
-        self._entries: dict[Reference, Entry] = {}
+        self.entries: dict[Reference, Entry] = {}
         self.commands: list[CommandInfo] = []
         for module in modules:
             for function in _marked(module):
@@ -68,11 +68,11 @@ class Registry:
         Raises:
             NotFound: There is none, or it may not be called.
         """
-        entry = self._entries.get(reference)
+        entry = self.entries.get(reference)
         if entry is None:
             if isinstance(reference, str):
                 raise NotFound(f"no command {reference!r}; this worker has {self._names()}")
-            entry = self._entries[reference] = self._resolve(*reference)
+            entry = self.entries[reference] = self._resolve(*reference)
         return entry
 
     def _register(self, function: Callable[..., Any], defaults: Defaults) -> None:
@@ -98,7 +98,7 @@ class Registry:
             defaults.on_cancel,
         )
         self.commands.append(info)
-        self._entries[info.name] = self._entries[info.module, info.qualname] = entry
+        self.entries[info.name] = self.entries[info.module, info.qualname] = entry
 
     def _resolve(self, module: str, qualname: str) -> Entry:
         where = f"{module}:{qualname}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import os
 import select
+import sys
 from collections.abc import Callable
 from time import monotonic
 from types import GeneratorType
@@ -74,18 +75,35 @@ class Session(Runtime):
     def next_call(self) -> Call | None:
         """Return the next Call, None at Stop and at the end of input."""
         with self._reading:
-            early = self.early
-            while not early and not self.stopping:
-                self.read()
-            return early.pop() if len(early) == 1 else early.pop(0) if early else None
+            if self.early:
+                return self.early.pop(0)
+            while not self.stopping:
+                message = self._receive()
+                if isinstance(message, Call):
+                    return message
+                self._heed(message)
+        return None
+
+    @property
+    def has_read(self) -> bool:
+        """True while more was read than was done."""
+        return bool(self.early or self.channel.ahead)
 
     def read(self) -> None:
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
-        body = self.channel.receive()
-        message = Stop() if body is None else messages.decode_to_worker(body)
+        message = self._receive()
         if isinstance(message, Call):
             self.early.append(message)
-        elif isinstance(message, Ping):
+        else:
+            self._heed(message)
+
+    def _receive(self) -> messages.ToWorker | None:
+        body = self.channel.receive()
+        return Stop() if body is None else messages.decode_to_worker(body)
+
+    def _heed(self, message: messages.ToWorker | None) -> None:
+        """Do what a message says that is no Call."""
+        if isinstance(message, Ping):
             self.send(Pong(message.nonce))
         elif isinstance(message, Stop):
             self.stopping = True
@@ -134,41 +152,46 @@ class Session(Runtime):
 
     def write(self, body: bytes) -> None:
         """Write one frame."""
+        outbox = self._outbox
         with self._writing:
-            self._outbox.flush()
+            if outbox.waiting:
+                outbox.flush()
             self.channel.send(body)
-        self._outbox.send()
+        if outbox.waiting:
+            outbox.send()
 
     # --- a call ------------------------------------------------------------------------------------------------------
 
     def begin(self, call: Call) -> tuple[Running, Any]:
         """Call the function of a call; returns what it returned, or a Failure."""
-        running = Running(call.id, call.deadline, call.credit, call.meta)
-        self.running[call.id] = running
-        if call.command == messages.CHUNK:
-            from asyncpool.worker import chunk  # few programs want it
-
-            return running, chunk.begin(self, running, call)
+        running = self.running[call.id] = Running(call.id, call.deadline, call.credit, call.meta)
         return running, self.invoke(running, call)
 
     def invoke(self, running: Running, call: Call) -> Any:
         """Call its function."""
+        if call.command == messages.CHUNK:
+            from asyncpool.worker import chunk  # few programs want it
+
+            return chunk.begin(self, running, call)
         try:
-            entry = self.registry.find(call.command)
+            entry = self.registry.entries.get(call.command) or self.registry.find(call.command)
+            args, kwargs = entry.decode(call.args, call.kwargs)
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
-        try:
-            args, kwargs = entry.decode(call.args, call.kwargs)
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
             return Failure(call.id, failure.refusal("argument", str(error)))
-        self.logs.look()
-        return self.attempt(call.id, lambda: entry.function(*args, **kwargs), skip_frames=2)
+        if "logging" in sys.modules:
+            self.logs.look()
+        try:
+            return entry.function(*args, **kwargs)
+        except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call, not the worker
+            return self.describe(call.id, error, 1)
 
     def attempt(self, number: int, function: Callable[[], Any], skip_frames: int = 1) -> Any:
         """Return what *function* returns, or the Failure that its exception is."""
         try:
             return function()
-        except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call, not the worker
+        except BaseException as error:  # as in ``invoke``
             return self.describe(number, error, skip_frames)
 
     def describe(self, number: int, error: BaseException, skip_frames: int) -> Failure:
@@ -183,17 +206,17 @@ class Session(Runtime):
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""
-        self.settle(running)
+        if running.listening:
+            self.settle(running)
+        running.settled = True
         del self.running[running.id]
         stdio.flush()
-        self.logs.look()
+        if "logging" in sys.modules:
+            self.logs.look()
         self.write(self.encoded(running.id, value))
 
     def settle(self, running: Running) -> None:
-        """Let none of its threads read or write any more (law 4)."""
-        if not running.listening:
-            running.settled = True  # they never did
-            return
+        """Let none of the threads of a call that sent updates read or write any more (law 4)."""
         with self._writing:
             running.settled = True
         if self._bell is not None:
@@ -211,20 +234,20 @@ class Session(Runtime):
     def encoded(self, number: int, value: Any, spare: int = 0) -> bytes:
         """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message."""
         limit = self.channel.limit - spare
-        reply = value if isinstance(value, Failure) else self._result(number, value)
-        encoded = messages.encode(reply)
-        if len(encoded) > limit and isinstance(reply, Failure):
-            encoded = messages.encode(Failure(number, failure.shorten(reply.error, limit // 32)))
-        elif len(encoded) > limit:
-            text = f"the result is {len(encoded):,} bytes, above max_message of {limit:,}"
-            encoded = messages.encode(Failure(number, failure.refusal("result", text)))
+        if not isinstance(value, Failure):
+            try:
+                encoded = self.registry.codec.encode(Result(number, value))
+            except Exception as error:  # encoding runs the user's own properties
+                value = Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
+            else:
+                if len(encoded) <= limit:
+                    return encoded
+                text = f"the result is {len(encoded):,} bytes, above max_message of {limit:,}"
+                value = Failure(number, failure.refusal("result", text))
+        encoded = messages.encode(value)
+        if len(encoded) > limit:
+            encoded = messages.encode(Failure(number, failure.shorten(value.error, limit // 32)))
         return encoded
-
-    def _result(self, number: int, value: Any) -> Result | Failure:
-        try:
-            return Result(number, Raw(self.registry.codec.encode(value)))
-        except Exception as error:  # encoding runs the user's own properties
-            return Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
 
     # --- updates -----------------------------------------------------------------------------------------------------
 
@@ -292,7 +315,10 @@ class Session(Runtime):
             with self._reading:
                 if running.may_send() or running.stop or running.settled or self.stopping:
                     break
-                if self.channel.descriptor in select.select([self.channel.descriptor, self._bell[0]], [], [])[0]:
+                if (
+                    self.channel.ahead
+                    or self.channel.descriptor in select.select([self.channel.descriptor, self._bell[0]], [], [])[0]
+                ):
                     self.read()
         running.stop = running.stop or self.stopping
         running.waited(monotonic() - began)
