@@ -25,8 +25,8 @@ from tests.support.waiting import steps
 SWIFT = [sys.executable, "-I", "-S", str(Path(__file__).parent / "workers" / "swift.py")]
 AT_ONCE = 4  # turns in which only this process acts
 TURN = 0.002  # seconds that each later turn takes, so that what the worker says in it is there in the next
-LAST = 12  # turns that are taken one by one, and after which nothing new happens where nothing ends
-STRIDE = 3  # turns, after these
+LAST = 10  # turns that are taken one by one, and after which nothing new happens where nothing ends
+STRIDE = 4  # turns, after these
 HUNG = 20.0  # seconds after which nobody is only slow
 
 CANCELLED, CAUGHT, NOTHING = "cancelled", "caught by its scope", "nothing, ever"
@@ -219,6 +219,8 @@ async def test_a_start_that_is_cancelled_at_any_step_leaves_nothing(start: str, 
         if turns is not None:
             await caller.cancel_after(turns)
         await caller.ends(expected if event % 2 or expected is not None else Pool)
+        if way == TWICE and caller.cancelled:
+            await asyncio.wait_for(pool.aclose(0), HUNG)  # which goes on by itself
         if pool.workers():  # it was done before, or could not be cancelled any more
             assert await pool.run("answers", 9) == 9
             await pool.aclose(0)
@@ -250,11 +252,15 @@ async def test_a_stop_that_is_cancelled_at_any_step_ends_all_the_same(
         if turns is not None:
             await caller.cancel_after(turns)
         await caller.ends(expected)
-        if way == TWICE:
-            await pool.aclose()  # which was left to itself, and not stopped
+        if turns == 0 and way != BY_SCOPE:  # its task was cancelled before its first step: nobody has asked the pool
+            if call is None:
+                await serves_on(pool)
+            await pool.aclose(0)
+        elif way == TWICE:
+            await asyncio.wait_for(pool.aclose(), HUNG)  # which was left to itself, and not stopped
         await is_closed(pool)
         if call is not None:
-            ended, = await asyncio.gather(call, return_exceptions=True)
+            (ended,) = await asyncio.gather(call, return_exceptions=True)
             assert ended == 7 or isinstance(ended, PoolClosed)
         return caller.cancelled
 
