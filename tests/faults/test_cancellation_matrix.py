@@ -4,8 +4,9 @@ Law 1: who is cancelled ends cancelled, and a scope catches it; who was done bef
 Law 2: a call that was cancelled is over when its caller learns of it; the pool serves on, and its numbers add up.
 Law 3: a start or a stop that was cancelled leaves a closed pool.
 
-A step is a turn of the event loop, from the first to the one in which the operation is over before it is cancelled.
-Each event of ``on_event`` is one too, and each update: the cancellation then comes from within the callback.
+A step is a turn of the event loop: 0, 1, 2, ... and, after LAST of them, each that is a STRIDE further, until the
+operation is over before it is cancelled; where it never ends, the first LAST. Each
+event of ``on_event`` is one too, and the first update: the cancellation then comes from within the callback.
 """
 
 import asyncio
