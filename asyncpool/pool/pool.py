@@ -277,11 +277,12 @@ class Pool(ManyCalls[Any]):
     def _torn_down(self) -> None:
         """The event loop ended without ``aclose``: the workers go, and whoever reads warnings learns of it."""
         if self._life in (Life.STARTING, Life.OPEN):
-            warnings.warn(
-                f"{self!r} was not closed before its event loop ended: use `async with`, or `await pool.aclose()`",
-                ResourceWarning,
-                stacklevel=2,
-            )
+            text = f"{self!r} was not closed before its event loop ended: use `async with`, or `await pool.aclose()`"
+            try:
+                warnings.warn(text, ResourceWarning, stacklevel=2)
+            except ResourceWarning as error:  # made an error by a filter: told, but nothing of the teardown is left out
+                if self._loop is not None:
+                    self._loop.call_exception_handler({"message": text, "exception": error})
         self._life = Life.CLOSED
 
     # --- calls -------------------------------------------------------------------------------------------------------

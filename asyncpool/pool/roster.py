@@ -28,7 +28,7 @@ class Ticket(Protocol):
 
 
 class IllegalMove(Exception):
-    """A worker was moved out of a set that it is not in: a bug, never to be ignored."""
+    """A worker was moved out of a set that it is not in, or with its tickets: a bug, never to be ignored."""
 
 
 class Record:
@@ -136,8 +136,13 @@ class Roster:
         return self.spawned
 
     def strike(self, worker: WorkerId) -> None:
-        """Take out a retiring worker, whose process is gone."""
-        self.record(worker, self.retiring)
+        """Take out a retiring worker, whose process is gone.
+
+        Raises:
+            IllegalMove: It is not retiring, or has tickets that nobody was told of.
+        """
+        if self.record(worker, self.retiring).tickets:
+            raise IllegalMove(f"worker {worker} is gone, and was not lost before")
         del self.retiring[worker]
         self.exited += 1
 

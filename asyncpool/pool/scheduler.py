@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
 from asyncpool.pool.ranking import Ranking, WorkerId
-from asyncpool.pool.roster import Record, Ticket
+from asyncpool.pool.roster import IllegalMove, Record, Ticket
 from asyncpool.pool.succession import Succession
 
 
@@ -216,6 +216,8 @@ class Scheduler(Succession):
 
     def retire(self, worker: WorkerId, now: float) -> list[Action]:
         """Ask a worker without tickets to end."""
+        if self.record(worker, self.available).tickets:
+            raise IllegalMove(f"worker {worker} has tickets, and cannot be asked to end")
         self.move(worker, self.available, self.retiring)
         return self._settle(now, [Retire(worker, "retired")])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from asyncpool import Pool, PoolError, WorkerCrashed
 from tests.conftest import Gate
-from tests.support import commands
+from tests.support import commands, coroutines
 from tests.support.processes import alive, there
 from tests.support.waiting import eventually, steps
 
@@ -204,43 +205,96 @@ async def test_a_cancel_in_the_step_of_the_answer_is_not_swallowed(pool: Pool) -
     assert pool.stats().running == pool.stats().waiting == 0
 
 
-async def test_1000_calls_cancelled_at_random_moments_leak_nothing() -> None:
-    """No wrong answer, no stray cancellation; afterwards all workers are free, and the counters add up."""
-    chance = random.Random(7)
-    async with pool_of(4) as pool:
+class Disturbed:
+    """A call that is cancelled at some moment: after a few turns, or a few milliseconds."""
 
-        async def call(number: int) -> int:
-            if number % 3 == 0:
-                await pool.run("sleep", 0.002)
-            return await pool.run("echo", number)
+    def __init__(self, pool: Pool, number: int, chance: random.Random) -> None:
+        self._pool, self._number = pool, number
+        plain = chance.random() < 0.02  # costs the worker, where the others heed the cancellation
+        self._command: Any = commands.echo if plain else coroutines.answer
+        self._arguments = () if plain else (chance.choice([0.0, 0.0, 0.002]),)  # seconds
+        self._turns = chance.randrange(12) if chance.random() < 0.5 else None
+        self.moment: float = chance.random() ** 4 * 0.04  # seconds, mostly few
 
-        async def disturbed(number: int) -> int | None:
-            task = asyncio.create_task(call(number))
-            moment = chance.random()
-            if moment < 0.3:
-                await steps(chance.randrange(6))
-                task.cancel()
-            elif moment < 0.45:
-                await asyncio.sleep(chance.random() * 0.4)
-                task.cancel()
-                if moment < 0.35:
-                    await steps(1)
-                    task.cancel()
-            try:
-                return await task
-            except asyncio.CancelledError:
-                assert moment < 0.45
-                return None
+    async def run(self) -> None:
+        """See that the answer is its own."""
+        assert await self._pool.run(self._command, self._number, *self._arguments) == self._number
 
-        for start in range(0, 1000, 100):
-            answers = await asyncio.gather(*(disturbed(number) for number in range(start, start + 100)))
-            assert all(answer in (None, number) for number, answer in enumerate(answers, start))
-            assert sum(answer is not None for answer in answers) >= 40
-        await eventually(lambda: pool.stats().idle == 4)
+    async def wait(self) -> None:
+        """Wait for the moment."""
+        await (asyncio.sleep(self.moment) if self._turns is None else steps(self._turns))
+
+
+async def _cancel_its_task(call: Disturbed) -> bool:
+    task = asyncio.create_task(call.run())
+    await call.wait()
+    cancelled = task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() or (not cancelled and task.exception() is None)
+    return task.cancelled()
+
+
+async def _let_its_timeout_expire(call: Disturbed) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None) as timeout:
+            expiring = asyncio.create_task(_expire(call, timeout))
+            await call.run()
+    await expiring
+    return timeout.expired()
+
+
+async def _expire(call: Disturbed, timeout: asyncio.Timeout) -> None:
+    await call.wait()
+    with contextlib.suppress(RuntimeError):  # it is over
+        timeout.reschedule(asyncio.get_running_loop().time())
+
+
+async def _wait_for_it(call: Disturbed) -> bool:
+    try:
+        await asyncio.wait_for(call.run(), call.moment)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def _cancel_its_scope(call: Disturbed) -> bool:
+    with anyio.CancelScope() as scope:
+        cancelling = asyncio.create_task(_cancel_scope(call, scope))
+        await call.run()
+    await cancelling
+    return scope.cancelled_caught
+
+
+async def _cancel_scope(call: Disturbed, scope: anyio.CancelScope) -> None:
+    await call.wait()
+    scope.cancel()
+
+
+@pytest.mark.parametrize("way", [_cancel_its_task, _let_its_timeout_expire, _wait_for_it, _cancel_its_scope])
+async def test_1250_calls_cancelled_at_random_moments_leak_nothing(way: Callable[[Disturbed], Any]) -> None:
+    """In each of four ways: no wrong answer, no stray cancellation; then all workers are free, and the books add up."""
+    chance = random.Random(way.__name__)
+    async with pool_of(3, cancel_grace=10) as pool:
+
+        async def some(count: int) -> int:
+            cancelled = 0
+            for _ in range(count):
+                cancelled += await way(Disturbed(pool, next(numbers), chance))
+                task = asyncio.current_task()
+                assert task is not None
+                assert task.cancelling() == 0
+            return cancelled
+
+        numbers = itertools.count()
+        cancelled = sum(await asyncio.gather(*(some(125) for _ in range(10))))
+        assert 100 < cancelled < 1250
         stats = pool.stats()
         assert (stats.running, stats.waiting, stats.busy) == (0, 0, 0)
         assert sum(stats.outcomes.values()) == stats.submitted
         assert set(stats.outcomes) == {"ok", "cancelled"}
+        assert stats.spawned == sum(stats.exited.values()) + stats.starting + stats.idle + stats.retiring
+        assert set(stats.exited) <= {"cancelled"}
+        await eventually(lambda: pool.stats().idle == 3)
         assert await asyncio.gather(*(pool.run("echo", number) for number in range(100))) == list(range(100))
 
 

@@ -187,6 +187,17 @@ def test_a_forgotten_close_is_told_once(tmp_path: Path, loop: str) -> None:
     assert nobody_is_left()
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_warning_that_is_made_an_error_does_not_stop_the_teardown(tmp_path: Path, loop: str) -> None:
+    """Under ``-W error`` a forgotten close is told too, and the workers are gone before the program ends."""
+    lines = "\n    import warnings\n    warnings.simplefilter('error')\n"
+    ended = Script(tmp_path / "app.py", lines + FORGOTTEN, LOOP=loop).wait()
+    assert (ended.code, ended.out) == (0, "3\n"), ended.err
+    assert "was not closed before its event loop ended: use `async with`, or `await pool.aclose()`" in ended.err
+    assert "Exception ignored" not in ended.err, ended.err  # nothing was left to the garbage collector
+    assert nobody_is_left()
+
+
 DROPPED = """
     async def main():
         pool = Pool("tests.support.commands", min_size=2, stderr="discard")

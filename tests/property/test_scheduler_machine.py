@@ -109,7 +109,7 @@ EVENTS = (  # what happens often in life stands here often
     *("advance", "checked") * 2,
     *("lost", "withdraw", "start_failed", "nothing_starts", "retire", "early", "late", "illegal", "close"),
     *("weigh", "restart", "keep", "resize", "again"),
-    *("bind", "unbind"),
+    *("bind", "unbind", "cancel", "time_out"),
 )
 picks = st.integers(0, 11)
 
@@ -449,16 +449,38 @@ class SchedulerMachine(RuleBasedStateMachine):
     def lost(self, pick: int) -> None:
         numbers = sorted(self.workers, key=lambda number: self.workers[number].phase == "retiring")
         number = numbers[pick % len(numbers)]
+        movable = [ticket for ticket in self.workers[number].tickets if not ticket.exclusive]
+        self.lose(number, movable[-1] if movable and pick % 3 else None)
+
+    def lose(self, number: int, moved: Ticket | None = None) -> None:
         worker = self.workers[number]
         held = worker.tickets
-        movable = [ticket for ticket in held if not ticket.exclusive]
-        moved = movable[-1] if movable and pick % 3 else None
         if moved is not None:
             self.queue.insert(0, moved)
             self.moves += 1
         self.settled.update(ticket for ticket in held if ticket is not moved)
         worker.phase, worker.tickets = "retiring", []
         self.perform(self.scheduler.lost(number, self.now, moved))
+
+    @when(lambda self: self.queue or self.bound() or self.served())
+    def cancel(self, pick: int) -> None:
+        """Take back any ticket for a caller that is cancelled; one in work heeds it, or costs its worker."""
+        waiting, bound, served = len(self.queue), len(self.bound()), self.served()
+        place = (pick // 2) % (waiting + bound + len(served))
+        if place < waiting:
+            self.withdraw(pick=place)
+        elif place < waiting + bound:
+            self.unbind(pick=place - waiting)
+        elif pick % 2:
+            self.finished(pick=place - waiting - bound)
+        else:
+            self.lose(served[place - waiting - bound][0])
+
+    @when(lambda self: self.served() or self.of_phase("checking"))
+    def time_out(self, pick: int) -> None:
+        """A command runs too long, or a ping is not answered: the worker is killed, and nothing goes elsewhere."""
+        late = [*dict.fromkeys(number for number, _ in self.served()), *self.of_phase("checking")]
+        self.lose(late[pick % len(late)])
 
     @when(lambda self: self.of_phase("retiring"))
     def reaped(self, pick: int) -> None:
