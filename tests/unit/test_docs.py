@@ -1,4 +1,4 @@
-"""What ``make docs`` does not see: a public name without its place, a page that nobody finds, a file that is not there."""
+"""What ``make docs`` does not see: a public name without its place, a page that nobody finds, a link to nothing."""
 
 import re
 import tomllib
