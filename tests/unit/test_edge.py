@@ -272,7 +272,7 @@ def test_an_option_among_the_arguments_is_told_its_place(option: str):
     with pytest.raises(Mismatch, match=rf"unexpected .*'{option}'.*, use pool\.options\({option}=\.\.\.\)$"):
         bound(purr, 1, **{option: 3})
     with pytest.raises(Mismatch, match=r"unexpected .*; its signature is .* -> None$"):
-        bound(purr, 1, tail=3)
+        bound(purr, 1, timeout=2.0, tail=3)
 
 
 def test_the_options_are_the_pools():
