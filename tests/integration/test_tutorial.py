@@ -1,6 +1,5 @@
 """The tutorial is done as a reader does it: each file written, each command run in order, each output compared."""
 
-import contextlib
 import os
 import re
 import shlex
@@ -15,7 +14,6 @@ import pytest
 
 from tests.support.pages import blocks, chapters, file_name
 from tests.support.scripts import LIMIT, ROOT
-from tests.support.waiting import eventually_now
 
 PAGE = "tutorial.md"
 CHAPTERS = chapters(PAGE)
@@ -33,8 +31,10 @@ class Reader:
         self.folder = folder
         self.printed = ""  # by the commands since the last block of text
         self.service: subprocess.Popen[str] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = str(free.getsockname()[1])
+        # It listens before the service starts: a request that comes too early waits in it.
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # uvicorn cannot know that its --fd is TCP
+        self.port = str(self.listening.getsockname()[1])
 
     def take(self, language: str, text: str) -> None:
         """Do what a block says."""
@@ -53,8 +53,7 @@ class Reader:
         """Run one command, as the tutorial has it."""
         program, *arguments = shlex.split(line)
         if program == "uvicorn":
-            self.service = self.start("-m", "uvicorn", *arguments, "--port", self.port)
-            eventually_now(lambda: self.service.poll() is not None or listens(self.port), LIMIT)  # type: ignore[union-attr]
+            self.service = self.start("-m", "uvicorn", *arguments, "--fd", str(self.listening.fileno()))
         elif program == "curl":
             method = "POST" if "POST" in arguments else "GET"
             self.printed += httpx2.request(method, arguments[-1], timeout=LIMIT, trust_env=False).text + "\n"
@@ -73,6 +72,7 @@ class Reader:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
+            pass_fds=[self.listening.fileno()],
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -82,15 +82,10 @@ class Reader:
 
     def end(self) -> None:
         """Leave no service behind."""
+        self.listening.close()
         if self.service is not None:
             self.service.kill()
             self.service.communicate()
-
-
-def listens(port: str) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
-        return True
-    return False
 
 
 @pytest.fixture
