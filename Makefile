@@ -57,9 +57,13 @@ simulate: $(VENV)/.bench  ## Run ten thousand simulated workers on a fake clock,
 soak: $(VENV)/.bench  ## Send a million calls through a pool in constant trouble, on both loops (an hour)
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.docs  ## Build the documentation into build/docs; a broken link or anchor fails
+	$(BIN)/zensical build --strict --clean
+
 .PHONY: clean
 clean:  ## Remove the virtual environments, caches and builds
-	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-* .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(VENV)/.GROUP stands for: that dependency group of pyproject.toml is installed, and the package itself.

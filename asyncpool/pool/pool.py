@@ -10,7 +10,7 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Hashable, Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
-from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, overload
 
 import anyio
 import msgspec
@@ -31,6 +31,13 @@ from asyncpool.pool.stream import Stream
 from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
+
+if TYPE_CHECKING:
+    import typing_extensions  # the checkers' own; nothing is installed for it
+
+    R = typing_extensions.TypeVar("R", default=Any)  # without a default, `quick = pool.options(timeout=2)` has no type
+else:
+    R = TypeVar("R")  # the result of commands called by name, with these options
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -294,12 +301,12 @@ class Pool(ManyCalls[Any]):
         acquire_timeout: float | Inherit | None = INHERIT,
         retries: int | Inherit = INHERIT,
         on_cancel: OnCancel | None = None,
-        returns: type[T] | None = None,
+        returns: type[R] | None = None,
         on_update: Callable[[Any], Any] | None = None,
         meta: Mapping[str, str] | None = None,
         key: Hashable = None,
         return_exceptions: bool = False,
-    ) -> CallOptions[T]:
+    ) -> CallOptions[R]:
         """Return a view of the pool for calls with these options.
 
         Args:

@@ -19,6 +19,10 @@ from msgspec import Raw
 
 from asyncpool.protocol import payload
 
+OPTIONS = frozenset(  # of ``pool.options``, which a caller may have meant for the pool
+    ("timeout", "acquire_timeout", "retries", "on_cancel", "returns", "on_update", "meta", "key", "return_exceptions")
+)
+
 _raw_list = msgspec.msgpack.Decoder(list[Raw]).decode
 _NOTHING_NAMED = Raw(b"\x80")  # an empty map
 _FIXARRAY = 0x90  # MessagePack's first byte of an array of up to 15 items, less their number
@@ -113,7 +117,9 @@ class Signature:
         try:
             self._signature.bind(*given, **named)
         except TypeError as error:
-            raise Mismatch(f"{self._name}(): {error}; its signature is {self._name}{self._signature}") from None
+            misplaced = sorted((named.keys() & OPTIONS) - self._signature.parameters.keys())
+            hint = "".join(f". For the pool's own {name}=, use pool.options({name}=...)" for name in misplaced)
+            raise Mismatch(f"{self._name}(): {error}; its signature is {self._name}{self._signature}{hint}") from None
 
     def _named_decoder(self, name: str) -> payload.Decodes:
         return self._named.get(name) or self._named_rest or self._untyped

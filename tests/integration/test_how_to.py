@@ -1,17 +1,14 @@
 """The examples of the how-to guides run as they are pasted, and print what the guides say."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.pages import blocks, file_name
 from tests.support.scripts import LIMIT, ROOT
-
-FOLDER = ROOT / "docs" / "how-to"
-BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def examples() -> list[tuple[str, dict[str, str], str]]:
@@ -19,10 +16,10 @@ def examples() -> list[tuple[str, dict[str, str], str]]:
     found: list[tuple[str, dict[str, str], str]] = []
     for name in ("worker-state", "logs"):
         files: dict[str, str] = {}
-        for language, text in BLOCK.findall((FOLDER / f"{name}.md").read_text()):
+        for language, text in blocks(f"how-to/{name}.md"):
             if language == "python":
-                files[text.partition("\n")[0].removeprefix("# ")] = text
-            else:
+                files[file_name(text)] = text
+            elif language == "text":
                 found.append((f"{name} {len(found)}", files, text))
                 files = {}
         assert not files, f"{name}.md: an example does not say what it prints"

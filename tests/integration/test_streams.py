@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from asyncpool.pool.stream import WINDOW
 from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
 from tests.support.commands import Point
-from tests.support.processes import there
+from tests.support.processes import memory, state, there
 from tests.support.scripts import noise, run
 from tests.support.waiting import eventually, steps
 
@@ -229,6 +230,25 @@ async def test_a_slow_consumer_stops_the_command(module: Any, path: Path, size: 
                 await asyncio.sleep(0.01)
                 assert len(lines(path)) <= taken + most + 1
         assert set(pool.stats().outcomes) == {"cancelled"}
+
+
+@pytest.mark.parametrize(("module", "taken"), [(updates, 100_000), (coroutines, 40_000)])
+async def test_a_slow_consumer_fills_nobodys_memory(module: Any, taken: int) -> None:
+    """An endless stream, 100 MB of it: the worker stands still whenever nothing is taken, neither process grows, and
+    leaving frees the worker."""
+    async with pool_of() as pool:
+        pid = await pool.run(commands.pid)
+        async with pool.stream(module.without_end, 1000) as stream:
+            before: dict[int, int] = {}
+            for number in range(taken + 1):
+                await anext(stream)
+                if number % 10_000 == 0:
+                    await eventually(lambda: state(pid) == "S")  # its credit is used up
+                    now = {each: memory(each) for each in (os.getpid(), pid)}
+                    before = before or now
+                    assert all(now[each] - before[each] < 20 * 2**20 for each in now)
+        assert pool.stats().running == 0
+        assert await pool.run(commands.pid) == pid
 
 
 @pytest.mark.parametrize("module", KINDS)

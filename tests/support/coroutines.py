@@ -217,6 +217,12 @@ async def points(to: int) -> AsyncIterator[Point]:
         yield Point(number)
 
 
+@asyncpool.command(name="async_without_end")
+async def without_end(size: int) -> AsyncIterator[bytes]:
+    while True:
+        yield os.urandom(size)
+
+
 @asyncpool.command
 async def traced_items(path: str, size: int = 1, seconds: float = 0.0) -> AsyncIterator[bytes]:
     number = 0

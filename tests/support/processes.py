@@ -63,9 +63,9 @@ def there(pid: int) -> bool:
     return state(pid) is not None
 
 
-def memory() -> int:
-    """Return how many bytes of this process are resident."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def memory(pid: int | None = None) -> int:
+    """Return how many bytes of a process are resident; of this one, when none is named."""
+    return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def end(pids: Iterable[int]) -> None:

@@ -79,6 +79,12 @@ def of_sizes(sizes: list[int]) -> Generator[bytes, None, int]:
 
 
 @asyncpool.command
+def without_end(size: int) -> Iterator[bytes]:
+    while True:
+        yield os.urandom(size)
+
+
+@asyncpool.command
 def then(to: int, end: str) -> Generator[Any, None, int]:
     """Yield *to* numbers, then go wrong as *end* says."""
     yield from range(to)

@@ -187,3 +187,35 @@ async def a_pool_for_tests_has_the_types_of_a_pool() -> None:
             assert_type(await pool.run(kittens.pet_kitten, "Tom"), str)
         InlinePool(max_sise=2)  # type: ignore[call-arg]
         assert_type(faults.calls, int)
+
+
+async def the_lines_of_the_design_have_their_types(names: list[str], x: int, user_id: int) -> None:
+    async with asyncpool.Pool("kittens", min_size=2, max_size=5) as pool:
+        assert_type(await pool.run(kittens.pet_kitten, "Tom", strokes=3), str)
+        async with asyncio.timeout(5):
+            assert_type(await pool.run(math.factorial, 20_000), int)
+        async with pool.stream(kittens.groom, ["Tom", "Fluffy"]) as updates:
+            async for name in updates:
+                assert_type(name, str)
+            assert_type(updates.result, int)
+        async with pool.map(kittens.pet_kitten, names) as purrs:
+            async for purr in purrs:
+                assert_type(purr, str)
+        task = pool.submit(kittens.pet_kitten, "Tom")
+        await assert_type(task, asyncio.Task[str])
+        async with pool.acquire() as worker:
+            assert_type(await worker.run("predict", x), Any)
+        view = pool.options(timeout=2, retries=1, key=user_id)
+        assert_type(await view.run("pet_kitten", "Tom"), Any)
+        assert_type(await view.run(kittens.pet_kitten, "Tom"), str)
+
+
+def a_running_call_knows_itself() -> None:
+    context = asyncpool.call_context()
+    assert_type(context, asyncpool.CallContext)
+    assert_type(context.id, int)
+    assert_type(context.deadline, float | None)
+    assert_type(context.meta, dict[str, str])
+    assert_type(context.slot, int)
+    assert_type(context.cancelled(), bool)
+    assert_type(asyncpool.emit({"any": "update"}), None)

@@ -1,6 +1,7 @@
 """The typed edge: how arguments fit a function, and what a caller reads when they do not."""
 
 import functools
+import inspect
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from asyncpool import Pool
 from asyncpool.protocol import edge, payload
 from asyncpool.protocol.edge import Mismatch, Signature
 
@@ -256,6 +258,26 @@ def test_a_command_with_an_unusable_annotation_says_what_to_do(function, shown):
         Signature(function, strict=True)
     for part in (function.__qualname__, "parameter 'a'", shown, "typed=False"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("option", sorted(edge.OPTIONS))
+def test_an_option_among_the_arguments_is_told_its_place(option: str):
+    """Every option of the pool's, where the command has no parameter of that name; another name gets no such advice."""
+
+    def purr(strokes: int, timeout: float = 0) -> None: ...
+
+    if option == "timeout":
+        assert bound(purr, 1, timeout=2.0)[1] == {"timeout": 2.0}
+        return
+    with pytest.raises(Mismatch, match=rf"unexpected .*'{option}'.*, use pool\.options\({option}=\.\.\.\)$"):
+        bound(purr, 1, **{option: 3})
+    with pytest.raises(Mismatch, match=r"unexpected .*; its signature is .* -> None$"):
+        bound(purr, 1, timeout=2.0, tail=3)
+
+
+def test_the_options_are_the_pools():
+    """The worker's list is the parent's."""
+    assert set(inspect.signature(Pool.options).parameters) - {"self"} == edge.OPTIONS
 
 
 @pytest.mark.parametrize("function", [unresolvable, foreign])
