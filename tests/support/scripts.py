@@ -87,6 +87,7 @@ def run(path: Path, text: str, *arguments: str, dev: bool = True, cwd: Path | No
 # To import what a program needs takes longer than most programs of a table run: a parent does it once and forks.
 FORKING = """\
 import faulthandler, json
+import anyio._backends._asyncio
 for number, arguments in enumerate(json.loads(sys.argv[1])):
     if os.fork() == 0:
         for descriptor, kind in ((1, "out"), (2, "err")):
