@@ -97,17 +97,19 @@ for number, arguments in enumerate(json.loads(sys.argv[1])):
         sys.argv[1:] = arguments
         break
     code = os.waitstatus_to_exitcode(os.wait()[1])
-    print("" if code == -signal.SIGALRM else code)
+    print("" if code == -signal.SIGALRM else code, flush=True)
+    if code == -signal.SIGALRM:
+        sys.exit()  # where one hangs, the others may
 else:
     sys.exit()
 """
 
 
 def forked(folder: Path, text: str, table: list[list[str]], **env: str) -> list[Ended]:
-    """Run a program to its end with each line of arguments, one after the other."""
+    """Run a program to its end with each line of arguments, one after the other; nothing comes after one that hung."""
     forking = FORKING.replace("LIMIT", f"{LIMIT:.0f}")
     parent = Script(folder / "app.py", text, json.dumps(table), before=forking, cwd=folder, **env)
-    ended = parent.wait(LIMIT * len(table))
+    ended = parent.wait(LIMIT * (len(table) + 1))
     assert ended.code == 0, ended
     codes = [int(line) if line else None for line in ended.out.splitlines()]
     return [
