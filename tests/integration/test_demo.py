@@ -159,7 +159,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
 def demo(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     process = subprocess.Popen(
-        [sys.executable, "-u", str(KITTENS / "demo.py")],
+        [sys.executable, "-u", str(KITTENS / "demo.py"), "--quick"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ import pytest
 from asyncpool import AcquireTimeout, Pool, PoolClosed, PoolError, WorkerCrashed
 from tests.conftest import Gate
 from tests.support import commands
+from tests.support.often import often
 from tests.support.processes import there
 from tests.support.waiting import eventually, steps
 
@@ -223,7 +224,7 @@ async def _acquire(pool: Pool) -> object:
 @pytest.mark.parametrize("passes", range(4))
 async def test_a_lease_of_a_dying_worker_is_lost_or_of_another(pool: Pool, passes: int) -> None:
     """Acquired after a kill that nobody has noticed yet: its first call fails unstarted, or runs elsewhere."""
-    for _ in range(5):
+    for _ in range(often(5, 2)):
         await eventually(lambda: pool.stats().idle == 2)
         killed = [info.pid for info in pool.workers()]
         for pid in killed:

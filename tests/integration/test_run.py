@@ -7,75 +7,84 @@ import math
 import operator
 import os
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import asyncpool
 from asyncpool import ArgumentError, CommandError, PayloadError, Pool, ResultError, UnknownCommand
-from tests.support import commands
-from tests.support.commands import Cat, Colour, Point, Size
+from tests.support import commands, typed
+from tests.support.typed import Cat, Colour, Point, Size
 
 UTC = datetime.UTC
 TOM = Cat("Tom", datetime.date(2020, 2, 29), Colour.RED, Point(1, -2))
 
 
+@pytest_asyncio.fixture
+async def typed_pool(pool_class: type[Pool]) -> AsyncIterator[Pool]:
+    """A pool that has the commands with annotations of many kinds, too."""
+    async with pool_class(commands, typed, min_size=2, max_size=2, stderr="discard") as pool:
+        yield pool
+
+
 SAME: list[tuple[Any, Any]] = [
-    (commands.same_point, Point(3, -4)),
-    (commands.same_cat, TOM),
-    (commands.same_cat, Cat("no", datetime.date.min)),
-    (commands.same_datetime, datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)),
+    (typed.same_point, Point(3, -4)),
+    (typed.same_cat, TOM),
+    (typed.same_cat, Cat("no", datetime.date.min)),
+    (typed.same_datetime, datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)),
     (
-        commands.same_datetime,
+        typed.same_datetime,
         datetime.datetime(1, 1, 2, 3, 4, 5, 6, tzinfo=datetime.timezone(datetime.timedelta(hours=5, minutes=30))),
     ),
-    (commands.same_datetime, datetime.datetime(2024, 2, 29, 12, 30)),  # noqa: DTZ001 # a naive one
-    (commands.same_timedelta, datetime.timedelta(days=-3, microseconds=7)),
-    (commands.same_uuid, uuid.UUID(int=2**127 + 1)),
-    (commands.same_enum, Colour.RED),
-    (commands.same_size, Size.LARGE),
-    (commands.same_path, Path("/tmp/ä/\udcff")),
-    (commands.same_bytes, bytes(range(256))),
-    (commands.same_bytearray, bytearray(b"abc")),
-    (commands.same_int, 2**63),
-    (commands.same_int, 2**64),
-    (commands.same_int, -(2**63) - 1),
-    (commands.same_int, -(10**400)),
-    (commands.same_float, math.inf),
-    (commands.same_float, -0.0),
-    (commands.same_complex, 1.5 - 2j),
-    (commands.same_tuple, (1, "one")),
-    (commands.same_set, {1, 2, 2**70}),
-    (commands.same_set, set()),
-    (commands.same_frozenset, frozenset({"a", ""})),
-    (commands.same_dict, {1: [Path("a")], -1: []}),
-    (commands.same_union, None),
-    (commands.same_union, 2**64),
-    (commands.same_union, "text"),
+    (typed.same_datetime, datetime.datetime(2024, 2, 29, 12, 30)),  # noqa: DTZ001 # a naive one
+    (typed.same_timedelta, datetime.timedelta(days=-3, microseconds=7)),
+    (typed.same_uuid, uuid.UUID(int=2**127 + 1)),
+    (typed.same_enum, Colour.RED),
+    (typed.same_size, Size.LARGE),
+    (typed.same_path, Path("/tmp/ä/\udcff")),
+    (typed.same_bytes, bytes(range(256))),
+    (typed.same_bytearray, bytearray(b"abc")),
+    (typed.same_int, 2**63),
+    (typed.same_int, 2**64),
+    (typed.same_int, -(2**63) - 1),
+    (typed.same_int, -(10**400)),
+    (typed.same_float, math.inf),
+    (typed.same_float, -0.0),
+    (typed.same_complex, 1.5 - 2j),
+    (typed.same_tuple, (1, "one")),
+    (typed.same_set, {1, 2, 2**70}),
+    (typed.same_set, set()),
+    (typed.same_frozenset, frozenset({"a", ""})),
+    (typed.same_dict, {1: [Path("a")], -1: []}),
+    (typed.same_union, None),
+    (typed.same_union, 2**64),
+    (typed.same_union, "text"),
 ]
 
 
 @pytest.mark.contract
-async def test_annotated_values_arrive_as_what_they_were(pool: Pool, subtests: pytest.Subtests) -> None:
+async def test_annotated_values_arrive_as_what_they_were(typed_pool: Pool, subtests: pytest.Subtests) -> None:
     """An annotated argument reaches the command in its own type, and the annotated result comes back in its own."""
     for command, value in SAME:
         with subtests.test(command=command.__name__, value=repr(value)[:60]):
-            result = await pool.run(command, value)
+            result = await typed_pool.run(command, value)
             assert result == value
             assert type(result) is type(value)
 
 
 @pytest.mark.contract
-async def test_a_float_that_is_no_number_stays_none(pool: Pool) -> None:
+async def test_a_float_that_is_no_number_stays_none(typed_pool: Pool) -> None:
     """NaN travels as NaN."""
-    assert math.isnan(await pool.run(commands.same_float, math.nan))
+    assert math.isnan(await typed_pool.run(typed.same_float, math.nan))
 
 
 @pytest.mark.contract
-async def test_containers_of_structs_arrive_whole(pool: Pool) -> None:
+async def test_containers_of_structs_arrive_whole(typed_pool: Pool) -> None:
     """Annotations are followed into containers, both ways."""
-    assert await pool.run(commands.same_cats, [TOM]) == {"Tom": TOM}
+    assert await typed_pool.run(typed.same_cats, [TOM]) == {"Tom": TOM}
 
 
 PLAIN: list[Any] = [
@@ -103,13 +112,13 @@ async def test_values_without_annotation_arrive_as_plain_built_ins(pool: Pool, s
 
 
 @pytest.mark.contract
-async def test_returns_decodes_the_result_of_a_command_called_by_name(pool: Pool) -> None:
+async def test_returns_decodes_the_result_of_a_command_called_by_name(typed_pool: Pool) -> None:
     """By name the parent knows no annotation; options(returns=...) gives it one."""
-    assert isinstance(await pool.run("same_cat", TOM), dict)
-    assert await pool.options(returns=Cat).run("same_cat", TOM) == TOM
-    assert await pool.options(returns=tuple[int, ...]).run("echo", [1, 2]) == (1, 2)
+    assert isinstance(await typed_pool.run("same_cat", TOM), dict)
+    assert await typed_pool.options(returns=Cat).run("same_cat", TOM) == TOM
+    assert await typed_pool.options(returns=tuple[int, ...]).run("echo", [1, 2]) == (1, 2)
     with pytest.raises(ResultError, match="int"):
-        await pool.options(returns=int).run("echo", "text")
+        await typed_pool.options(returns=int).run("echo", "text")
 
 
 @pytest.mark.contract
@@ -159,20 +168,20 @@ MISFITS: list[tuple[str, list[Any], dict[str, Any], str]] = [
 
 
 async def test_arguments_are_checked_before_anything_runs(
-    pool: Pool, tmp_path: Path, subtests: pytest.Subtests
+    typed_pool: Pool, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     """ArgumentError names the command and the argument, is a TypeError, and nothing ran."""
     trace = tmp_path / "trace"
-    before = await _pids(pool)
+    before = await _pids(typed_pool)
     for command, args, kwargs, text in MISFITS:
         with subtests.test(command=command, args=args, kwargs=kwargs):
             with pytest.raises(ArgumentError, match=text) as caught:
-                await pool.run(command, *[str(trace) if each == "{path}" else each for each in args], **kwargs)
+                await typed_pool.run(command, *[str(trace) if each == "{path}" else each for each in args], **kwargs)
             assert isinstance(caught.value, TypeError)
             assert caught.value.started is False
             assert command in str(caught.value)
             assert not trace.exists()
-    assert await _pids(pool) == before
+    assert await _pids(typed_pool) == before
 
 
 async def _pids(pool: Pool) -> set[int]:

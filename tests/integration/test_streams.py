@@ -26,9 +26,9 @@ from asyncpool import (
 from asyncpool.pool.stream import WINDOW
 from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
-from tests.support.commands import Point
 from tests.support.processes import memory, state, there
 from tests.support.scripts import noise, run
+from tests.support.typed import Point
 from tests.support.waiting import eventually, steps
 
 KINDS = [updates, coroutines]

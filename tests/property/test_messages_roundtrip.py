@@ -24,6 +24,7 @@ from asyncpool.protocol.messages import (
     Update,
 )
 from asyncpool.protocol.wire import FrameError
+from tests.support.often import often
 
 texts = st.text(max_size=20)
 ids = st.integers(0, 2**64 - 1)
@@ -141,7 +142,7 @@ def test_unknown_kinds_below_64_are_errors(direction, known, kind, rest):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=often(300))
 @given(
     body=st.one_of(
         st.binary(max_size=60),

@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncpool.protocol import payload
+from tests.support.often import often
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 class Colour(Enum):
@@ -87,7 +90,9 @@ def same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and left == right
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    deadline=None, max_examples=often(400), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(annotated(), st.data())
 def test_a_value_arrives_as_its_annotation_says(shape: tuple[Any, Any], data: st.DataObject):
     """Whatever is annotated comes out equal and of the same type."""
@@ -112,21 +117,21 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=often(400))
 @given(plain)
 def test_what_has_an_untyped_form_arrives_as_itself(value: Any):
     """None, bools, numbers of any size, text, bytes, paths, aware datetimes, lists and dicts need no annotation."""
     assert same(value, payload.decode(payload.encode(value)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=often(200))
 @given(plain, integers)
 def test_a_neighbour_changes_nothing(value: Any, number: int):
     """How a value travels does not depend on what travels beside it."""
     assert [payload.decode(payload.encode(value)), number] == payload.decode(payload.encode([value, number]))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=often(300))
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_raise_what_receivers_catch(data: bytes):
     """Broken bytes raise one of the errors that both receiving sides turn into one of the pool's."""

@@ -30,6 +30,7 @@ from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn,
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
+from tests.support.often import often
 
 
 class Ticket:
@@ -696,7 +697,7 @@ class SlotsMachine(SchedulerMachine):
 LAWS = [name for name in vars(SchedulerMachine) if name.startswith("law_")]
 SchedulerMachine.TestCase.settings = SlotsMachine.TestCase.settings = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=often(200),
     stateful_step_count=6,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),

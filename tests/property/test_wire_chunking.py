@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncpool.protocol.wire import FrameError, FrameReader
+from tests.support.often import often
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 LIMIT = 128 * 2**20
 
@@ -43,7 +46,9 @@ def packed(body: bytes, buffers: bytes) -> bytes:
     return struct.pack("<II", len(body) + len(buffers), len(body)) + body + buffers
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    deadline=None, max_examples=often(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.lists(frames(), max_size=6), st.data())
 def test_any_frames_cut_anywhere_are_the_same_frames(sent: list[tuple[bytes, bytes]], data: st.DataObject):
     """Where a stream is cut changes nothing of what comes out of it, nor of its order."""
@@ -54,7 +59,7 @@ def test_any_frames_cut_anywhere_are_the_same_frames(sent: list[tuple[bytes, byt
     assert not reader.partial
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=often(100))
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.binary(max_size=30)), min_size=1, max_size=8))
 def test_byte_by_byte_is_as_good_as_at_once(sent: list[tuple[bytes, bytes]]):
     """One byte at a time, and all in one piece, are the same frames."""
@@ -62,7 +67,7 @@ def test_byte_by_byte_is_as_good_as_at_once(sent: list[tuple[bytes, bytes]]):
     assert feed(FrameReader(LIMIT), stream, []) == feed(FrameReader(LIMIT), stream, list(range(len(stream)))) == sent
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=often(100))
 @given(frames(), st.data())
 def test_a_truncated_frame_never_comes_out(sent: tuple[bytes, bytes], data: st.DataObject):
     """A stream that ends early gives nothing, and is known to be cut."""
@@ -73,7 +78,7 @@ def test_a_truncated_frame_never_comes_out(sent: tuple[bytes, bytes], data: st.D
     assert reader.partial
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=often(300))
 @given(st.binary(min_size=8, max_size=200), st.integers(1, 10_000), st.integers(0, 200))
 def test_garbage_is_frames_within_the_limit_or_refused(garbage: bytes, limit: int, cut: int):
     """Arbitrary bytes raise nothing but FrameError; and whatever comes out obeys the limit."""
@@ -85,7 +90,7 @@ def test_garbage_is_frames_within_the_limit_or_refused(garbage: bytes, limit: in
     assert all(len(body) > 0 and len(body) + len(buffers) <= limit for body, buffers in found)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=often(100))
 @given(st.integers(1_000_001, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 50))
 def test_a_length_above_the_limit_allocates_nothing(total: int, body: int, more: int):
     """The header alone is judged: no memory is taken for what it claims."""
@@ -100,7 +105,7 @@ def test_a_length_above_the_limit_allocates_nothing(total: int, body: int, more:
     assert peak < 100_000
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=often(200))
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("\t\n\r"), min_size=8))
 def test_printed_text_is_always_refused_at_the_default_limit(text: str):
     """No text is the start of a frame: four printed characters are a length above 128 MiB."""

@@ -1,21 +1,13 @@
 """What the workers of the tests can do."""
 
-import ctypes
-import dataclasses
-import datetime
-import enum
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 import asyncpool
 
@@ -128,135 +120,6 @@ def patient(path: str, run: int) -> int:
 def append_and_raise(path: str, kind: str) -> None:
     append(path, kind)
     raise SystemExit("told to") if kind == "exit" else ValueError("told to")
-
-
-# --- typed ones ------------------------------------------------------------------------------------------------------
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    GREY = "grey"
-
-
-class Size(enum.IntEnum):
-    SMALL = 1
-    LARGE = 2
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-class Cat(msgspec.Struct):
-    name: str
-    born: datetime.date
-    colour: Colour = Colour.GREY
-    at: Point | None = None
-
-
-@asyncpool.command
-def same_point(value: Point) -> Point:
-    return _checked(value, Point)
-
-
-@asyncpool.command
-def same_cat(value: Cat) -> Cat:
-    assert type(value.at) in (Point, type(None))
-    return _checked(value, Cat)
-
-
-@asyncpool.command
-def same_cats(value: list[Cat]) -> dict[str, Cat]:
-    return {cat.name: _checked(cat, Cat) for cat in value}
-
-
-@asyncpool.command
-def same_datetime(value: datetime.datetime) -> datetime.datetime:
-    return _checked(value, datetime.datetime)
-
-
-@asyncpool.command
-def same_timedelta(value: datetime.timedelta) -> datetime.timedelta:
-    return _checked(value, datetime.timedelta)
-
-
-@asyncpool.command
-def same_uuid(value: uuid.UUID) -> uuid.UUID:
-    return _checked(value, uuid.UUID)
-
-
-@asyncpool.command
-def same_enum(value: Colour) -> Colour:
-    return _checked(value, Colour)
-
-
-@asyncpool.command
-def same_size(value: Size) -> Size:
-    return _checked(value, Size)
-
-
-@asyncpool.command
-def same_path(value: Path) -> Path:
-    assert isinstance(value, Path)
-    return value
-
-
-@asyncpool.command
-def same_bytes(value: bytes) -> bytes:
-    return _checked(value, bytes)
-
-
-@asyncpool.command
-def same_bytearray(value: bytearray) -> bytearray:
-    return _checked(value, bytearray)
-
-
-@asyncpool.command
-def same_int(value: int) -> int:
-    return _checked(value, int)
-
-
-@asyncpool.command
-def same_float(value: float) -> float:
-    return _checked(value, float)
-
-
-@asyncpool.command
-def same_complex(value: complex) -> complex:
-    return _checked(value, complex)
-
-
-@asyncpool.command
-def same_tuple(value: tuple[int, str]) -> tuple[int, str]:
-    return _checked(value, tuple)
-
-
-@asyncpool.command
-def same_set(value: set[int]) -> set[int]:
-    return _checked(value, set)
-
-
-@asyncpool.command
-def same_frozenset(value: frozenset[str]) -> frozenset[str]:
-    return _checked(value, frozenset)
-
-
-@asyncpool.command
-def same_dict(value: dict[int, list[Path]]) -> dict[int, list[Path]]:
-    return _checked(value, dict)
-
-
-@asyncpool.command
-def same_union(value: int | str | None) -> int | str | None:
-    return value
-
-
-def _checked(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise AssertionError(f"arrived as {type(value)}")
-    return value
 
 
 # --- those that take their time --------------------------------------------------------------------------------------
@@ -442,12 +305,16 @@ def close_wire() -> None:
 @asyncpool.command
 def spawn(seconds: float) -> int:
     """Start a process that holds every descriptor which it inherits, and outlives the worker."""
+    import subprocess  # here and below: what few commands need, not every worker shall import
+
     return subprocess.Popen(["sleep", str(seconds)], close_fds=False).pid
 
 
 @asyncpool.command
 def links_of_a_child() -> list[str]:
     """Return what the descriptors lead to that a child process inherits."""
+    import subprocess
+
     listing = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, stdout=subprocess.PIPE, check=True)
     return [line.partition(" -> ")[2] for line in listing.stdout.decode().splitlines()]
 
@@ -477,6 +344,9 @@ def spawn_and(seconds: float, path: str, then: str) -> None:
 @asyncpool.command
 def say(how: str, text: str) -> str:
     """Write *text* where results would be written, if nobody saw to it."""
+    import ctypes
+    import subprocess
+
     match how:
         case "print":
             print(text)
@@ -524,6 +394,8 @@ def flood(size: int, *, newline: bool = True) -> int:
 @asyncpool.command
 def read(how: str) -> str:
     """Read from standard input, where nothing must come from."""
+    import subprocess
+
     match how:
         case "cat":
             return subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout.decode()
@@ -568,6 +440,8 @@ def session() -> list[int]:
 @asyncpool.command
 def escape_and_crash() -> None:
     """Leave a process behind that is out of the worker's group and writes to stderr without end; die."""
+    import subprocess
+
     for _ in range(3):
         subprocess.Popen(["setsid", "yes", "x" * 1000], stdout=2)
     time.sleep(0.2)

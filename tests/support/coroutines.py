@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpool
-from tests.support.commands import Point
+from tests.support.typed import Point
 from tests.support.updates import in_threads, trace
 
 _running: list[int] = []

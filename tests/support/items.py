@@ -1,6 +1,5 @@
 """Commands that are run for many items."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Generator
 from typing import Any
@@ -16,6 +15,8 @@ def double(item: int) -> int:
 
 @asyncpool.command
 async def double_later(item: int) -> int:
+    import asyncio  # here: workers of other commands shall not wait for it
+
     await asyncio.sleep(0)
     return 2 * item
 
@@ -23,6 +24,8 @@ async def double_later(item: int) -> int:
 @asyncpool.command
 async def later_than(item: int, bound: int) -> int:
     """Fail from an item on."""
+    import asyncio
+
     await asyncio.sleep(0)
     if item >= bound:
         raise ValueError(item)
@@ -74,6 +77,8 @@ def wait_from(gate: str, first: int, item: int) -> int:
 @asyncpool.command
 async def wait_later_at(gate: str, item: int) -> int:
     """Wait at the gate on the event loop, and say when it is stopped there."""
+    import asyncio
+
     commands.append(f"{gate}.reached", str(os.getpid()))
     try:
         while not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240 (the gate is a file)

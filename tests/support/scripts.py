@@ -1,5 +1,6 @@
 """Programs that use a pool, run as processes of their own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -38,13 +39,14 @@ class Script:
         path: Path,
         text: str,
         *arguments: str,
+        before: str = "",
         dev: bool = True,
         cwd: Path | None = None,
         new_group: bool = False,
         under: tuple[str, ...] = (),
         **env: str,
     ) -> None:
-        path.write_text(PREAMBLE + textwrap.dedent(text))
+        path.write_text(PREAMBLE + before + textwrap.dedent(text))
         self.process = subprocess.Popen(
             [*under, sys.executable, *(["-X", "dev"] if dev else []), str(path), *arguments],
             stdin=subprocess.DEVNULL,
@@ -80,6 +82,40 @@ class Script:
 def run(path: Path, text: str, *arguments: str, dev: bool = True, cwd: Path | None = None, **env: str) -> Ended:
     """Run a program to its end."""
     return Script(path, text, *arguments, dev=dev, cwd=cwd, **env).wait()
+
+
+# To import what a program needs takes longer than most programs of a table run: a parent does it once and forks.
+FORKING = """\
+import faulthandler, json
+import anyio._backends._asyncio
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    if os.fork() == 0:
+        for descriptor, kind in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{number}.{kind}", os.O_WRONLY | os.O_CREAT), descriptor)
+        faulthandler.register(signal.SIGALRM, chain=True)  # what hangs shows its stacks, and dies
+        signal.alarm(LIMIT)
+        sys.argv[1:] = arguments
+        break
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    print("" if code == -signal.SIGALRM else code, flush=True)
+    if code == -signal.SIGALRM:
+        sys.exit()  # where one hangs, the others may
+else:
+    sys.exit()
+"""
+
+
+def forked(folder: Path, text: str, table: list[list[str]], **env: str) -> list[Ended]:
+    """Run a program to its end with each line of arguments, one after the other; nothing comes after one that hung."""
+    forking = FORKING.replace("LIMIT", f"{LIMIT:.0f}")
+    parent = Script(folder / "app.py", text, json.dumps(table), before=forking, cwd=folder, **env)
+    ended = parent.wait(LIMIT * (len(table) + 1))
+    assert ended.code == 0, ended
+    codes = [int(line) if line else None for line in ended.out.splitlines()]
+    return [
+        Ended(code, (folder / f"{number}.out").read_text(), (folder / f"{number}.err").read_text())
+        for number, code in enumerate(codes)
+    ]
 
 
 def noise(err: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Commands that raise errors with a story: chains, groups, notes, and what went through a pool of their own."""
 
-import asyncio
 from typing import Any
 
 import asyncpool
@@ -45,6 +44,8 @@ def tell(kind: str) -> None:
         case "base group":
             raise BaseExceptionGroup("all", [KeyboardInterrupt("k"), SystemExit(3), ValueError("v")])
         case "cancelled":
+            import asyncio
+
             raise asyncio.CancelledError("by itself")
         case "stop async":
             raise StopAsyncIteration
@@ -78,6 +79,8 @@ def through_another_pool(kind: str) -> Any:
     async def run() -> Any:
         async with asyncpool.Pool("tests.support.stories", max_size=1, stderr="discard") as pool:
             return await pool.run("hidden" if kind == "hidden" else "tell", kind)
+
+    import asyncio
 
     return asyncio.run(run())
 

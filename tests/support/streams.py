@@ -1,11 +1,11 @@
 """Commands that take part in a conversation: async ones, generators, emit."""
 
-import asyncio
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import asyncpool
 
@@ -30,6 +30,8 @@ def count_and_tell(number: int, path: str) -> Generator[int, None, None]:
 
 @asyncpool.command
 async def count_async(number: int) -> AsyncIterator[int]:
+    import asyncio  # here and below: workers of other commands shall not wait for it
+
     for each in range(1, number + 1):
         await asyncio.sleep(0)
         yield each
@@ -37,6 +39,8 @@ async def count_async(number: int) -> AsyncIterator[int]:
 
 @asyncpool.command
 async def nap(seconds: float) -> str:
+    import asyncio
+
     await asyncio.sleep(seconds)
     return threading.current_thread().name
 
@@ -44,12 +48,14 @@ async def nap(seconds: float) -> str:
 @asyncpool.command
 async def meet(place: str, others: int) -> int:
     """Return once so many are here at a time."""
+    import asyncio
+
     arrived = _places.setdefault(place, asyncio.Barrier(others))
     await arrived.wait()
     return others
 
 
-_places: dict[str, asyncio.Barrier] = {}
+_places: dict[str, Any] = {}
 
 
 @asyncpool.command
@@ -67,6 +73,8 @@ def emit_from(where: str) -> str:
 @asyncpool.command
 async def emit_below() -> int:
     """Send an update from a thread of the event loop's."""
+    import asyncio
+
     await asyncio.to_thread(asyncpool.emit, "to_thread")
     asyncpool.emit("loop")
     return asyncpool.call_context().slot

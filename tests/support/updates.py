@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 import asyncpool
-from tests.support.commands import Point
+from tests.support.typed import Point
 
 
 class Step(msgspec.Struct):

@@ -13,6 +13,7 @@ from asyncpool import PoolError, ResultError
 from asyncpool.pool.stream import WINDOW, Stream
 from asyncpool.protocol.messages import MOST_BYTES, Update
 from asyncpool.worker.running import Running
+from tests.support.often import often
 from tests.support.waiting import steps
 
 ZEROS = memoryview(bytes(3 * MOST_BYTES))
@@ -98,7 +99,7 @@ def update(size: int) -> Update:
     return Update(1, ZEROS[:size])  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=often(300), deadline=None)
 @given(sizes=st.lists(SIZES, max_size=60), frame=st.integers(0, FRAME), choices=st.data())
 def test_no_mix_of_sizes_and_moments_gets_stuck_or_exceeds_the_window(
     sizes: list[int], frame: int, choices: st.DataObject
