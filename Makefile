@@ -57,6 +57,10 @@ simulate: $(VENV)/.bench  ## Run ten thousand simulated workers on a fake clock,
 soak: $(VENV)/.bench  ## Send a million calls through a pool in constant trouble, on both loops (an hour)
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
+.PHONY: mutants
+mutants: $(VENV)/.test  ## Break each promise in a copy, and see that a test notices; ARGS="--list" or names
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the virtual environments, caches and builds
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -97,8 +97,9 @@ async def test_standard_input_is_empty(subtests: pytest.Subtests) -> None:
             with subtests.test(how=how):
                 reading = asyncio.create_task(pool.run("read", how))
                 behind = [asyncio.create_task(pool.run("echo", number)) for number in range(20)]
-                assert await reading == expected
-                assert await asyncio.gather(*behind) == list(range(20))
+                async with asyncio.timeout(5):
+                    assert await reading == expected
+                    assert await asyncio.gather(*behind) == list(range(20))
 
 
 async def test_a_command_may_close_standard_output(heard: Heard) -> None:

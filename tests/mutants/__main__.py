@@ -27,7 +27,7 @@ ORIGIN = "integration/test_origin.py"  # fails where anything but the copy is im
 AT_A_TIME = 2
 LIMIT = 300.0  # seconds for the tests of one mutant
 LIMIT_OF_ALL = 1200.0  # seconds for all tests without a mutant
-FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/\S+::\S+)", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 TEST_FAILED = 1  # pytest's exit code; others: it was interrupted, found no such test, or could not import one
 
 
@@ -56,7 +56,9 @@ class Run:
         """What to make of a run that caught nothing."""
         if self.code == 0:
             return "SURVIVED"
-        return "HUNG" if self.code is None or "+ Timeout +" in self.output else f"BROKEN (pytest ended with {self.code})"
+        return (
+            "HUNG" if self.code is None or "+ Timeout +" in self.output else f"BROKEN (pytest ended with {self.code})"
+        )
 
 
 def main() -> int:
@@ -153,7 +155,9 @@ def table(runs: dict[Mutant, Run]) -> str:
         caught = run.told if run.caught is None else run.caught.removeprefix("tests/")
         rows.append((str(mutant.promise), mutant.name, caught, f"{run.seconds:.1f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ MUTANTS = (
         "pool/worker.py",
         "self.calls.pop(message.id",
         "self.calls.pop(next(iter(self.calls), 0)",
-        ("integration/test_async_commands.py::test_each_call_knows_its_own_context",),
+        ("integration/test_async_commands.py::test_each_call_gets_its_own_answer_in_whatever_order_they_come",),
     ),
     Mutant(
         "second-reply-ignored",
@@ -94,7 +94,7 @@ MUTANTS = (
         "protocol/wire.py",
         "<= total <= self.limit:",
         "<= total:",
-        ("unit/test_wire.py::test_a_huge_length_is_refused_by_its_header_alone",),
+        ("unit/test_wire.py::test_buffers_count_toward_the_limit",),
     ),
     Mutant(
         "large-call-sent",
@@ -143,13 +143,13 @@ MUTANTS = (
         ("unit/test_policy.py::test_min_size_is_filled",),
     ),
     Mutant(
-        "dead-still-serves",
+        "end-of-stream-ignored",
         2,
-        "the end of a stream is noticed only when the process is gone",
-        "pool/connection.py",
-        "self._receiver.disconnected()\n        return False",
-        "return False",
-        ("faults/test_crashes.py::test_a_call_right_after_an_idle_worker_was_killed_succeeds",),
+        "a worker that has closed its end is waited for as long as its process lives",
+        "pool/worker.py",
+        'self._end("crashed", None)\n        grace = ',
+        "return\n        grace = ",
+        ("faults/test_crashes.py::test_every_kind_of_death_fails_its_call_at_once",),
     ),
     # --- 3: never run twice ------------------------------------------------------------------------------------------
     Mutant(
@@ -213,7 +213,10 @@ MUTANTS = (
         "pool/supervisor.py",
         "if isinstance(error, WorkerCrashed) and",
         "if isinstance(error, Exception) and",
-        ("faults/test_retries.py::test_only_crashes_are_retried",),
+        (
+            "faults/test_retries.py::test_what_ran_too_long_is_not_run_again",
+            "faults/test_retries.py::test_a_broken_protocol_is_not_retried",
+        ),
     ),
     Mutant(
         "seen-stream-retried",
@@ -231,7 +234,7 @@ MUTANTS = (
         "pool/worker.py",
         '{call.title}", started=True)',
         '{call.title}")',
-        ("faults/test_crashes.py::test_every_error_says_whether_the_command_may_have_run",),
+        ("faults/test_crashes.py::test_every_kind_of_death_fails_its_call_at_once",),
     ),
     # --- 4: stopped --------------------------------------------------------------------------------------------------
     Mutant(
@@ -323,7 +326,7 @@ MUTANTS = (
         "pool/scheduler.py",
         "or last or len(record.tickets) >= record.slots",
         "or last or len(record.tickets) > record.slots",
-        ("integration/test_sizing.py::test_short_calls_never_wait_behind_a_long_one",),
+        ("unit/test_scheduler.py::test_waiting_tickets_are_served_in_order",),
     ),
     Mutant(
         "queue-without-bound",
@@ -332,7 +335,7 @@ MUTANTS = (
         "pool/scheduler.py",
         "- room >= self.limits.max_waiting",
         "- room > self.limits.max_waiting",
-        ("integration/test_sizing.py::test_beyond_max_waiting_calls_are_refused_at_once",),
+        ("unit/test_scheduler.py::test_full_counts_what_exceeds_the_workers",),
     ),
     Mutant(
         "credit-ignored",
@@ -405,6 +408,15 @@ MUTANTS = (
         "pool/succession.py",
         "return record.calls >= most",
         "return record.calls > most",
+        ("unit/test_scheduler.py::test_a_worker_of_many_slots_is_handed_max_calls_and_no_more",),
+    ),
+    Mutant(
+        "not-recycled",
+        6,
+        "a worker that was handed max_calls is kept",
+        "pool/succession.py",
+        'return "max_calls"',
+        "return None",
         ("unit/test_scheduler.py::test_a_worker_is_handed_max_calls_and_no_more",),
     ),
     # --- 7: aclose ---------------------------------------------------------------------------------------------------
@@ -488,7 +500,7 @@ MUTANTS = (
         "pool/lifeline.py",
         "os.register_at_fork(after_in_child=_let_go)",
         "",
-        ("faults/test_crashes.py::test_workers_die_with_a_killed_parent_that_had_forked",),
+        ("faults/test_orphans.py::test_workers_and_grandchildren_die_with_a_killed_parent",),
     ),
     # --- 9: prints ---------------------------------------------------------------------------------------------------
     Mutant(
@@ -607,8 +619,9 @@ MUTANTS = (
         "a name that came from a request can reach any function",
         "worker/registry.py",
         "if isinstance(reference, str):",
-        'reference = tuple(reference.replace(":", ".").rpartition(".")[::2]) if isinstance(reference, str) else reference'
-        "\n            if False:",
+        "if isinstance(reference, str):\n"
+        '                reference = tuple(reference.replace(":", ".").rpartition(".")[::2])\n'
+        "            if False:",
         ("unit/test_registry.py::test_a_name_never_reaches_what_is_not_a_command",),
     ),
     # --- 12: a blocked loop ------------------------------------------------------------------------------------------
@@ -617,9 +630,9 @@ MUTANTS = (
         12,
         "a deadline acts in the pass in which it fires, before what has come is read",
         "pool/policy.py",
-        "if fired == 0 or (late > LATE and fired < MOST_LATE) or",
-        "if",
-        ("integration/test_timeouts.py::test_a_blocked_loop_makes_no_healthy_worker_look_dead",),
+        "if fired == 0 or (late > LATE and fired < MOST_LATE) or (heard",
+        "if fired and (heard",
+        ("integration/test_timeouts.py::test_a_blocked_loop_in_the_middle_of_a_frame_costs_no_worker",),
     ),
     Mutant(
         "lateness-ignored",
@@ -628,7 +641,7 @@ MUTANTS = (
         "pool/policy.py",
         "(late > LATE and fired < MOST_LATE)",
         "False",
-        ("unit/test_deadline.py::test_a_blocked_loop_puts_it_off_by_as_long",),
+        ("unit/test_deadline.py::test_a_loop_that_blocks_again_and_again_does_not_put_it_off_for_ever",),
     ),
     Mutant(
         "late-timer-kills",
