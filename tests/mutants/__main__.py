@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -92,7 +91,8 @@ def main() -> int:
 
 def all_tested(mutants: Iterable[Mutant]) -> dict[Mutant, Run]:
     """Test each mutant, a few at a time, and tell how it goes."""
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
+    threads = ThreadPoolExecutor(AT_A_TIME)
+    try:
         running = {threads.submit(tested, each.tests, each, LIMIT): each for each in mutants}
         done: dict[Mutant, Run] = {}
         for future in as_completed(running):
@@ -100,7 +100,9 @@ def all_tested(mutants: Iterable[Mutant]) -> dict[Mutant, Run]:
             done[mutant] = run
             verdict = "caught" if run.caught else run.told
             print(f"[{len(done)}/{len(running)}] {mutant.name}: {verdict} ({run.seconds:.1f} s)", flush=True)
-    return {mutant: done[mutant] for mutant in running.values()}
+        return {mutant: done[mutant] for mutant in running.values()}
+    finally:
+        threads.shutdown(cancel_futures=True)  # after Ctrl-C, which pytest hears too, begin no other
 
 
 def tested(nodes: Iterable[str], mutant: Mutant | None, limit: float, *options: str) -> Run:
@@ -135,14 +137,13 @@ def pytest(root: Path, nodes: Iterable[str], limit: float, *options: str) -> Run
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
     )
     code: int | None
     try:
         output, _ = process.communicate(timeout=limit)
         code = process.returncode
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # the workers go with it
+        process.kill()  # the workers of its pools go with it
         output, _ = process.communicate()
         code = None
     return Run(code, output, time.monotonic() - began)

@@ -372,7 +372,7 @@ MUTANTS = (
         "pool/policy.py",
         "limits.max_size + limits.surge - crew.processes",
         "limits.max_size + limits.surge + 1 - crew.processes",
-        ("integration/test_sizing.py::test_processes_never_exceed_max_size_and_surge_without_surge",),
+        ("unit/test_policy.py::test_dying_workers_take_room",),
     ),
     Mutant(
         "dying-not-counted",
@@ -390,7 +390,7 @@ MUTANTS = (
         "pool/scheduler.py",
         "if limit is not None and self.live > self.limits.min_size",
         "if False",
-        ("integration/test_sizing.py::test_what_is_idle_for_long_is_retired_down_to_min_size",),
+        ("unit/test_scheduler.py::test_idle_workers_above_min_size_are_retired",),
     ),
     Mutant(
         "coldest-first",
