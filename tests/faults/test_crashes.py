@@ -81,6 +81,22 @@ async def test_a_worker_that_dies_before_it_reads_the_frame_loses_no_call() -> N
             assert await asyncio.gather(*calls) == [number, number + 1]
 
 
+async def test_an_unread_call_is_moved_though_an_escaped_child_holds_the_connection() -> None:
+    """The stream never ends then, and no error proves anything: what the kernel still holds does."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        escaped = await pool.run("fork_and_escape")
+        try:
+            (pid,) = [info.pid for info in pool.workers()]
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            call = asyncio.create_task(pool.run("echo", 1))
+            await eventually(lambda: pool.stats().running == 1)
+            os.kill(pid, signal.SIGKILL)
+            assert await call == 1
+        finally:
+            os.kill(escaped, signal.SIGKILL)
+
+
 async def test_a_call_that_is_moved_keeps_its_place(tmp_path: Path) -> None:
     """What provably never started goes to the head of the queue, before those that came later."""
     trace = str(tmp_path / "trace")

@@ -180,6 +180,15 @@ MUTANTS = (
         ("faults/test_crashes.py::test_a_frame_sent_after_the_call_destroys_the_proof",),
     ),
     Mutant(
+        "no-proof-behind-escaped",
+        3,
+        "a call that never started fails with its worker where an escaped child holds the connection",
+        "pool/connection.py",
+        "self.unread = self.unread or _queued(",
+        "self.unread = self.unread or 0 * _queued(",
+        ("faults/test_crashes.py::test_an_unread_call_is_moved_though_an_escaped_child_holds_the_connection",),
+    ),
+    Mutant(
         "moved-for-ever",
         3,
         "a call that kills each worker before it is read is moved without end",
@@ -520,6 +529,15 @@ MUTANTS = (
         "os.dup2(nothing, 0)",
         "pass",
         ("integration/test_stdio.py::test_standard_input_is_empty",),
+    ),
+    Mutant(
+        "print-kept-back",
+        9,
+        "half a line that a command has printed is lost when its worker dies in a later call",
+        "worker/session.py",
+        "stdio.flush()",
+        "pass",
+        ("integration/test_stdio.py::test_half_a_line_is_in_the_crash_report_of_a_later_call",),
     ),
     Mutant(
         "stderr-without-bound",
