@@ -61,6 +61,10 @@ soak: $(VENV)/.bench  ## Send a million calls through a pool in constant trouble
 docs: $(VENV)/.docs  ## Build the documentation into build/docs; a broken link or anchor fails
 	$(BIN)/zensical build --strict --clean
 
+.PHONY: mutants
+mutants: $(VENV)/.test  ## Break each promise in a copy, and see that a test notices; ARGS="--list" or names
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the virtual environments, caches and builds
 	rm -rf .venv .venv-* .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

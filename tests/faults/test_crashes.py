@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from asyncpool import AsyncPoolError, Pool, PoolClosed, WorkerCrashed, WorkerStartError
-from tests.support import commands
+from asyncpool.pool.stream import WINDOW
+from tests.support import commands, updates
 from tests.support.often import often
-from tests.support.processes import alive, children, tagged
+from tests.support.processes import alive, children, state, tagged
 from tests.support.scripts import Script, noise
 from tests.support.waiting import eventually, eventually_now, steps
 
@@ -83,6 +84,22 @@ async def test_a_worker_that_dies_before_it_reads_the_frame_loses_no_call() -> N
             assert await asyncio.gather(*calls) == [number, number + 1]
 
 
+async def test_an_unread_call_is_moved_though_an_escaped_child_holds_the_connection() -> None:
+    """The stream never ends then, and no error proves anything: what the kernel still holds does."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        escaped = await pool.run("fork_and_escape")
+        try:
+            (pid,) = [info.pid for info in pool.workers()]
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            call = asyncio.create_task(pool.run("echo", 1))
+            await eventually(lambda: pool.stats().running == 1)
+            os.kill(pid, signal.SIGKILL)
+            assert await call == 1
+        finally:
+            os.kill(escaped, signal.SIGKILL)
+
+
 async def test_a_call_that_is_moved_keeps_its_place(tmp_path: Path) -> None:
     """What provably never started goes to the head of the queue, before those that came later."""
     trace = str(tmp_path / "trace")
@@ -95,6 +112,38 @@ async def test_a_call_that_is_moved_keeps_its_place(tmp_path: Path) -> None:
         os.kill(victim, signal.SIGKILL)
         await asyncio.gather(*calls)
     assert (tmp_path / "trace").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_call_is_moved_twice_at_most() -> None:
+    """A third worker that dies before it reads the call ends it: with an error that says that nothing ran."""
+    async with Pool(commands, min_size=3, max_size=3, stderr="discard") as pool:
+        for info in pool.workers():
+            assert info.pid is not None
+            os.kill(info.pid, signal.SIGSTOP)
+        call = asyncio.create_task(pool.run("echo", 1))
+        for attempts in (1, 2, 3):
+            await eventually(lambda: pool.stats().attempts == attempts)  # noqa: B023
+            (holder,) = [info.pid for info in pool.workers() if info.state == "busy" and info.pid is not None]
+            os.kill(holder, signal.SIGKILL)
+        with pytest.raises(WorkerCrashed, match="before it started echo") as caught:
+            await call
+        assert caught.value.started is False
+        assert await pool.run("echo", 2) == 2
+
+
+async def test_a_frame_sent_after_the_call_destroys_the_proof() -> None:
+    """A worker that dies with credit unread may have read the call: here it has, and it must not run again."""
+    async with Pool(updates, max_size=1, stderr="discard") as pool:
+        (pid,) = [info.pid for info in pool.workers()]
+        assert pid is not None
+        async with pool.stream("then", WINDOW // 2, "stop") as stream:
+            await eventually(lambda: state(pid) == "T")
+            for number in range(WINDOW // 2):  # at the last of them credit is given back
+                assert await anext(stream) == number
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(WorkerCrashed) as caught:
+                await anext(stream)
+        assert caught.value.started is True
 
 
 async def test_a_call_that_began_is_never_run_again(tmp_path: Path) -> None:

@@ -89,6 +89,15 @@ async def test_a_broken_protocol_is_not_retried() -> None:
         assert pool.stats().attempts == 1
 
 
+async def test_what_ran_too_long_is_not_run_again(pool: Pool, tmp_path: Path) -> None:
+    """Its worker was killed by the pool: that is no crash."""
+    trace = tmp_path / "trace"
+    with pytest.raises(CommandTimeout):
+        await pool.options(retries=3, timeout=0.2).run("append_and", str(trace), "x", "sleep")
+    assert runs(trace) == 1
+    assert pool.stats().attempts == 1
+
+
 async def test_a_cancelled_call_is_not_run_again(pool: Pool, tmp_path: Path) -> None:
     """Killing its worker is how a call is stopped, no crash."""
     trace = tmp_path / "trace"

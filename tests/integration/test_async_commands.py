@@ -145,6 +145,13 @@ async def test_commands_use_what_asyncio_has() -> None:
         assert await pool.run(coroutines.answer, 1) == 1
 
 
+async def test_each_call_gets_its_own_answer_in_whatever_order_they_come() -> None:
+    """Those that began last are answered first."""
+    async with pool_of(4) as pool:
+        calls = [pool.run(coroutines.answer, number, 0.03 * (3 - number)) for number in range(4)]
+        assert await asyncio.gather(*calls) == [0, 1, 2, 3]
+
+
 async def test_each_call_knows_its_own_context() -> None:
     """Beside others in the same worker, and in its threads."""
     async with pool_of(4) as pool:

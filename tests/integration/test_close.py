@@ -56,7 +56,8 @@ async def test_accepted_calls_are_served_during_the_grace(gate: Gate) -> None:
     await steps(2)
     for refused in (pool.run("echo"), pool.acquire()):
         with pytest.raises(PoolClosed, match="it is closing") as caught:
-            await refused
+            async with asyncio.timeout(5):
+                await refused
         assert caught.value.started is False
     assert "closing" in repr(pool)
     gate.open()

@@ -90,7 +90,8 @@ async def test_a_lease_that_is_released_with_a_call_running_takes_its_worker_alo
             behind = asyncio.create_task(worker.run("echo", 1))
             await eventually(gate.reached)
         with pytest.raises(WorkerCrashed, match="released with a call still running") as caught:
-            await call
+            async with asyncio.timeout(5):
+                await call
         assert caught.value.started is True
         with pytest.raises(WorkerCrashed) as caught:
             await behind

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from asyncpool import Pool
+from asyncpool import Pool, WorkerCrashed
 from tests.support import commands
 from tests.support.processes import TAG, children
 from tests.support.scripts import noise, run
@@ -82,6 +82,15 @@ async def test_a_print_precedes_its_answer(heard: Heard) -> None:
         await eventually(lambda: "half and whole\n" in heard.text)
 
 
+async def test_half_a_line_is_in_the_crash_report_of_a_later_call() -> None:
+    """What a command printed is handed on before its answer, whatever becomes of the worker then."""
+    async with one_worker(stderr="discard") as pool:
+        await pool.run("say", "print without newline", "half a line")
+        with pytest.raises(WorkerCrashed) as caught:
+            await pool.run("crash")
+        assert caught.value.stderr == "half a line"
+
+
 async def test_text_in_the_shape_of_frames_is_only_text(heard: Heard) -> None:
     """Bytes that would be a reply, written to descriptor 1, are printed and not obeyed."""
     async with one_worker() as pool:
@@ -97,8 +106,9 @@ async def test_standard_input_is_empty(subtests: pytest.Subtests) -> None:
             with subtests.test(how=how):
                 reading = asyncio.create_task(pool.run("read", how))
                 behind = [asyncio.create_task(pool.run("echo", number)) for number in range(20)]
-                assert await reading == expected
-                assert await asyncio.gather(*behind) == list(range(20))
+                async with asyncio.timeout(5):
+                    assert await reading == expected
+                    assert await asyncio.gather(*behind) == list(range(20))
 
 
 async def test_a_command_may_close_standard_output(heard: Heard) -> None:

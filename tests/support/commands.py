@@ -330,6 +330,20 @@ def fork(seconds: float) -> int:
 
 
 @asyncpool.command
+def fork_and_escape() -> int:
+    """Fork as C code does, past the hooks of Python; the child leaves the group and keeps all that this process has."""
+    import ctypes
+
+    libc = ctypes.PyDLL(None)
+    child: int = libc.fork()
+    if child == 0:
+        libc.setsid()
+        while True:
+            libc.pause()
+    return child
+
+
+@asyncpool.command
 def spawn_and(seconds: float, path: str, then: str) -> None:
     """Start a process, leave its id in a file, and end as *then* says."""
     Path(path).write_text(str(spawn(seconds)))

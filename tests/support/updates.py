@@ -95,6 +95,8 @@ def then(to: int, end: str) -> Generator[Any, None, int]:
             sys.exit(3)
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "lambda":
             yield lambda: None
         case "large":

@@ -123,6 +123,17 @@ def test_a_worker_is_handed_max_calls_and_no_more():
         assert (Retire(1, "max_calls") in actions) == (number == 20)
 
 
+def test_a_worker_of_many_slots_is_handed_max_calls_and_no_more():
+    """Once it was handed the last of them, its free slots stay free."""
+    scheduler = make(1, slots=3, max_calls=20)
+    for ticket in tickets(18):
+        scheduler.submit(ticket, 1.0)
+        scheduler.finished(ticket, 1.0)
+    last, late = tickets(2)
+    assert Assign(1, last) in scheduler.submit(last, 1.0)
+    assert Assign(1, late) not in scheduler.submit(late, 1.0)
+
+
 def test_a_lease_waits_for_a_whole_worker():
     """An exclusive ticket never shares a worker, neither with those before it nor with those after it."""
     scheduler = make(1, slots=2)
