@@ -123,19 +123,23 @@ async def floor(protocol_class: type[Any], worker: str) -> AsyncIterator[Request
 # --- the second floor: the same, with asyncpool's own frames and messages ------------------------------------------
 
 CODEC_WORKER = """
-import sys
+import os, sys
 sys.path[:] = sys.argv[1:]
-from asyncpool.protocol import messages, payload
-from asyncpool.worker.channel import Channel
+from asyncpool.protocol import messages, payload, wire
 from cold_worker import trivial
-from msgspec import Raw
 
-channel = Channel(0, 1, 2**27)
+def exactly(size):
+    data = os.read(0, size)
+    while data and len(data) < size:
+        more = os.read(0, size - len(data))
+        data = data + more if more else b""
+    return data
+
 commands = {"trivial": trivial}
-while body := channel.receive():
-    call = messages.decode_to_worker(body)
+while header := exactly(8):
+    call = messages.decode_to_worker(exactly(wire.HEADER.unpack(header)[0]))
     result = commands[call.command](*payload.decode(call.args), **payload.decode(call.kwargs))
-    channel.send(messages.encode(messages.Result(call.id, Raw(payload.encode(result)))))
+    os.write(1, wire.frame(payload.encode(messages.Result(call.id, result))))
 """
 
 

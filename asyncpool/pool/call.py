@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Hashable
 from typing import Final, Literal, Protocol
 
+import msgspec
+
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Cause
@@ -78,10 +80,10 @@ OnCancel = Literal["stop", "finish"]
 MOST_MOVES = 2  # times that a call which provably never started goes to another worker
 
 
-class Call:
-    """A ticket that takes one slot of a worker.
+class Call(msgspec.Struct, eq=False):
+    """A ticket that takes one slot of a worker. A Struct, since nothing else is made as fast.
 
-    Args:
+    Attributes:
         id: Never reused within the pool.
         future: Gets the reply, or the error.
         command: What to run.
@@ -92,8 +94,6 @@ class Call:
         submitted: Loop time of its submission.
         kind: What calling its function brings, as the caller knows it.
         on_cancel: What the caller says to do with the command when it is cancelled.
-
-    Attributes:
         updates: Who takes the updates of the command, if anybody.
         lease: The lease that it is made on, if any.
         learnt: How much was known of commands when the deadline was told: see ``Ledger.learnt``.
@@ -113,7 +113,16 @@ class Call:
         items: Number of items of the chunk that it is; 0: it is none.
     """
 
-    # What most calls leave as it is stands in the class: a call costs less then.
+    id: int
+    future: asyncio.Future[Reply]
+    command: Reference
+    body: bytes
+    told: float | None
+    timeout: Timeout
+    retries: Retries
+    submitted: float
+    kind: Kind = "plain"
+    on_cancel: OnCancel | None = None
     updates: Listener | None = None
     lease: Turns | None = None
     learnt: int = 0
@@ -131,30 +140,6 @@ class Call:
     exclusive: bool = False
     key: Hashable = None
     items: int = 0
-
-    def __init__(
-        self,
-        id: int,
-        future: asyncio.Future[Reply],
-        command: Reference,
-        body: bytes,
-        told: float | None,
-        timeout: Timeout,
-        retries: Retries,
-        submitted: float,
-        kind: Kind = "plain",
-        on_cancel: OnCancel | None = None,
-    ) -> None:
-        self.id: int = id
-        self.future: asyncio.Future[Reply] = future
-        self.command: Reference = command
-        self.body: bytes = body
-        self.told: float | None = told
-        self.timeout: Timeout = timeout
-        self.retries: Retries = retries
-        self.submitted: float = submitted
-        self.kind: Kind = kind
-        self.on_cancel: OnCancel | None = on_cancel
 
     @property
     def title(self) -> str:

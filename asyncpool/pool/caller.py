@@ -210,7 +210,7 @@ class Caller:
             raise self._full(supervisor)
         supervisor.ledger.open.add(call)
         supervisor.submit(call, call.submitted)
-        if call.worker is None:
+        if call.worker is None and (options.acquire_timeout is not None or self._leases):
             self._wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
         return supervisor, call, target
 
@@ -301,10 +301,7 @@ class Caller:
             options.on_cancel,
         )
         call.learnt = ledger.learnt
-        if options.key is not None:
-            call.key = options.key
-        if items:
-            call.items = items
+        call.key, call.items = options.key, items
         if self._config.concurrency > 1:
             call.exclusive = ledger.excludes(call)
         return call, target

@@ -27,7 +27,7 @@ from asyncpool.protocol.messages import MAIN
 # `-m` would import runpy, 3 ms.
 BOOT = (
     "import sys; sys.path[:0] = {first}; sys.path += {last}; from {main} import main; "
-    "main(stack={stack}, parent={parent})"
+    "main(stack={stack}, parent={parent}, linger={linger})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
 SMALLEST_MESSAGE = 64 * 1024  # bytes
@@ -46,6 +46,7 @@ class Config:
     modules: tuple[str, ...]
     program: tuple[str, ...] | None
     executable: str
+    cpus: int
     limits: Limits
     acquire_timeout: float | None
     timeout: float | None
@@ -74,7 +75,7 @@ class Config:
         if self.program is not None:
             return list(self.program)
         first, last = _roots() if self._same_python() else ([], [])
-        boot = BOOT.format(first=first, last=last, main=main, stack=stack, parent=_parent())
+        boot = BOOT.format(first=first, last=last, main=main, stack=stack, parent=_parent(), linger=self.cpus > 1)
         return [self.executable, *_interpreter_flags(), "-P", "-c", boot]
 
     def sys_path(self) -> list[str]:
@@ -147,6 +148,7 @@ def configure(
         modules=tuple(_module_name(module) for module in modules),
         program=None if program is None else tuple(program),
         executable=python,
+        cpus=cpus,
         limits=limits,
         config=_encoded(config, rest["allow_pickle"]),
         **rest,

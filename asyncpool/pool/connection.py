@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
-import struct
 import sys
 import termios
 import weakref
@@ -20,7 +19,6 @@ from typing import Protocol, cast
 from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
-PATIENCE = 0.02  # seconds that a Python worker reads before it sleeps otherwise; see asyncpool/worker/leave.py
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
@@ -36,18 +34,12 @@ class Receiver(Protocol):
         """No more will come, or can be sent."""
 
 
-def pair(*, patient: bool) -> tuple[socket.socket, socket.socket]:
-    """Return two connected sockets with large buffers: the parent's, and the child's.
-
-    Args:
-        patient: True lets the child's reads wait for ever; False ends them after PATIENCE with EAGAIN.
-    """
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets with large buffers: the parent's, and the child's."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ASKED_BUFFER)
     ours.setblocking(False)
-    if not patient:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(PATIENCE * 1e6)))  # timeval
     return ours, theirs
 
 
@@ -63,7 +55,6 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver = receiver
         self._clock = clock
         self._reader = wire.FrameReader(wire.GREETING_LIMIT)
-        self.get_buffer = self._reader.get_buffer  # type: ignore[method-assign] # where the transport may write
         self._transport: asyncio.Transport | None = None
         self._spare: socket.socket | None = None  # a second descriptor: reads what the transport leaves behind
         self._pieces: deque[memoryview] = deque()
@@ -149,6 +140,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(high=0)  # pause_writing then means: not wholly in the kernel's hands
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the transport may write."""
+        return self._reader.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""

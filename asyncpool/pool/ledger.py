@@ -99,7 +99,11 @@ class Ledger:
             return
         self.open.discard(call)
         call.pid = pid
-        call.settle(reply)
+        if call.updates is None and call.deadline is None and not call.future.done():
+            call.worker = None  # as ``settle`` does, the common case
+            call.future.set_result(reply)
+        else:
+            call.settle(reply)
         self._counters.count("cancelled" if call.abandoned else "ok" if isinstance(reply, Result) else "failed")
         if self._drained is not None:
             self._look()

@@ -79,15 +79,17 @@ class Scheduler(Succession):
     def submit(self, ticket: Ticket, now: float) -> list[Action]:
         """Take in a ticket."""
         if not self.waiting and self.available and not ticket.exclusive and not self.limits.check_on_acquire:
-            worker = self._warmest() if ticket.key is None else self._pick(ticket, None)
-            assert worker is not None
+            worker = next(reversed(self.available))
             record = self.available[worker]
+            if ticket.key is not None or record.seen > record.idle_since:
+                worker = self._pick(ticket, None) or worker
+                record = self.available[worker]
             if record.slots == 1 and not self.worn and self.limits.max_calls is None:
                 del self.available[worker]
                 return [self._hand(ticket, worker, record)]  # the common case, short
             return self._settle(now, [self._assign(ticket, worker, now)])
         self.waiting[ticket] = None
-        if not self.available and self.live >= self.limits.max_size and not self.failures and not self.worn:
+        if len(self.busy) >= self.limits.max_size and not self.available and not self.worn:
             return []  # the other common case: all are busy, and no more may be started
         return self._settle(now, [])
 

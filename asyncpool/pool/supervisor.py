@@ -389,18 +389,17 @@ class Supervisor:
             )
         return memory
 
-    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
+    def answered(self, worker: Worker, call: Call, reply: Reply, now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
         if self.scheduler.limits.max_memory is not None and now >= worker.weighed + WEIGHING:
             self._weigh(worker, now)
-        for call, reply in replies:
-            if not worker.takes_calls:
-                pass  # its tickets are let go already, or about to be
-            elif call.lease is None:
-                self._do(self.scheduler.finished(call, now), now)
-            else:
-                self._go_on(worker, call.lease, now)
-            self.ledger.answered(call, reply, worker.pid, now)
+        if not worker.takes_calls:
+            pass  # its tickets are let go already, or about to be
+        elif call.lease is None:
+            self._do(self.scheduler.finished(call, now), now)
+        else:
+            self._go_on(worker, call.lease, now)
+        self.ledger.answered(call, reply, worker.pid, now)
 
     def _weigh(self, worker: Worker, now: float) -> None:
         """Look at a worker's memory; again where it is too much: it may still hold what it has just sent."""

@@ -42,6 +42,7 @@ STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to leave
 LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
+_header = wire.HEADER.pack
 LIVED_ON = "closed its end of the connection and lived on"
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
 
@@ -92,8 +93,8 @@ class Owner(Protocol):
     def ready(self, worker: Worker, ready: Ready) -> None:
         """It takes calls."""
 
-    def replied(self, worker: Worker, replies: list[tuple[Call, Reply]], now: float) -> None:
-        """A chunk was parsed whole, with these replies in it, which came at *now*."""
+    def answered(self, worker: Worker, call: Call, reply: Reply, now: float) -> None:
+        """A chunk was parsed whole, with this reply in it, which came at *now*."""
 
     def checked(self, worker: Worker) -> None:
         """It answered a ping."""
@@ -217,7 +218,7 @@ class Worker:
         self._stack = stack.stack_or_none() if config.program is None else None
         dumps = [] if self._stack is None else [self._stack.child_end]
         self._watch = OomWatch()
-        ours, theirs = pair(patient=config.program is not None)
+        ours, theirs = pair()
         try:
             self._child = self._start(theirs.fileno(), self._stderr.child_end, dumps)
             self.pid = self._child.pid
@@ -307,7 +308,8 @@ class Worker:
         self._last = call
         if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
             call.body = messages.with_deadline(call.body, timeout)
-        self._connection.send(wire.frame(call.body))
+        size = len(call.body)
+        self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
 
@@ -362,7 +364,7 @@ class Worker:
             call = self.calls.pop(found[0].id, None)
             if call is not None:  # the common case, short
                 self._last = None if call is self._last else self._last  # law 5
-                self._owner.replied(self, [(call, found[0])], self._connection.heard)
+                self._owner.answered(self, call, found[0], self._connection.heard)
                 return
         replies: list[tuple[Call, Reply]] = []
         then: list[Callable[[], None]] = []
@@ -387,8 +389,8 @@ class Worker:
         if problem is not None:
             self._problem = problem
             self.kill("protocol", f"broke the protocol: it sent {problem}")
-        if replies:
-            self._owner.replied(self, replies, self._connection.heard)
+        for call, reply in replies:
+            self._owner.answered(self, call, reply, self._connection.heard)
         for act in then:
             act()
         if self._journal is not None and self._config.logs:

@@ -77,8 +77,8 @@ class FrameReader:
         self._large: memoryview | None = None  # a frame too large for the ring: its body and buffers
         self._large_body = self._large_end = 0
 
-    def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Return where the next bytes go, however many they may be; never empty."""
+    def get_buffer(self) -> memoryview:
+        """Return where the next bytes go; never empty."""
         if self._large is not None:
             return self._large[self._large_end :]
         return self._view[self._end :]

@@ -278,13 +278,13 @@ class InlineChannel(FaultyChannel):
 class InlineLeave(Leave):
     """SIGTERM is the application's: a worker that is a thread never hears of it."""
 
-    asked = False
-
     def __init__(self) -> None:
         self._pipe: tuple[int, int] | None = None
 
-    def left(self) -> None:
-        """There is nothing to be ignored."""
+    @property
+    def asked(self) -> bool:
+        """Never."""
+        return False
 
     @property
     def descriptor(self) -> int:

@@ -25,6 +25,7 @@ def main(
     *,
     stack: tuple[int, int] | None = None,
     parent: int = 0,
+    linger: bool = False,
     make_channel: Callable[[int, int, int], Channel] = Channel,
 ) -> None:
     """Greet the parent, import what it names, and serve until it says Stop, is gone, or SIGTERM has come.
@@ -32,6 +33,7 @@ def main(
     Args:
         stack: Descriptor to write the stacks of all threads to, and the signal at which that is done.
         parent: Process id of the parent, to die with it; 0: only the parent sees to that.
+        linger: It may linger for the next frame; see ``asyncpool.worker.linger``.
         make_channel: Makes the channel of two descriptors and a limit.
     """
     faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
@@ -39,8 +41,10 @@ def main(
         _dump_at_signal(*stack)
     reads, writes = stdio.protect()
     channel = make_channel(reads, writes, wire.GREETING_LIMIT)
-    leave = Leave(reads)  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
-    channel.on_idle = leave.wait
+    leave = Leave(
+        reads, linger=linger
+    )  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
+    channel.wait = leave.wait
     try:
         hello = greeting(channel)
         if hello is None:

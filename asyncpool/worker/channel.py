@@ -30,7 +30,7 @@ class Channel:
         limit: The largest total of a received frame, in bytes.
     """
 
-    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit", "on_idle")
+    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit", "wait")
 
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
@@ -38,24 +38,21 @@ class Channel:
         self._most = AHEAD
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
-        self.on_idle: Callable[[], bool] = self._wait
+        self.wait: Callable[[], bool] = self._wait
 
     def receive(self) -> wire.Buffer | None:
         """Return the body of the next frame, or None at the end of input.
 
-        Where the socket has a receive timeout and nothing comes for as long, ``on_idle`` waits; when it returns False,
-        that is the end of input.
+        ``wait`` waits for it; where that returns False, nothing is read, as at the end of input.
 
         Raises:
             wire.FrameError: What came is not a frame.
         """
         start = self.ahead
-        while not start:
-            try:
-                start = os.read(self._reads, self._most)
-            except BlockingIOError:
-                if self.on_idle():
-                    continue
+        if not start:
+            if not self.wait():
+                return None
+            start = os.read(self._reads, self._most)
             if not start:
                 return None
         size = len(start) - HEADER_SIZE
@@ -67,8 +64,9 @@ class Channel:
         return self._receive(start)
 
     def read_frame_by_frame(self) -> None:
-        """Read nothing ahead from now on."""
+        """Read nothing ahead from now on, and only when there is something to be read: without ``wait``."""
         self._most = HEADER_SIZE
+        self.wait = bool(1).__bool__
 
     def _receive(self, start: wire.Buffer) -> wire.Buffer | None:
         """Return the body of the frame that begins with *start*; keep what follows it."""
@@ -125,11 +123,7 @@ class Channel:
         whole[: len(start)] = start
         rest = whole[len(start) :]
         while rest:
-            try:
-                count = os.readv(self._reads, [rest])
-            except BlockingIOError:
-                self._wait()
-                continue
+            count = os.readv(self._reads, [rest])
             if not count:
                 return rest[:0]
             rest = rest[count:]

@@ -34,7 +34,7 @@ def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[
 
 def serve(session: Session, leave: Leave) -> None:
     """Answer calls until Stop, the end of input or SIGTERM."""
-    while (not leave.asked or session.has_read) and (call := session.next_call()) is not None:
+    while (call := session.next_call()) is not None:
         running, value = session.begin(call)
         del call  # its arguments, when the command is done with them
         if isinstance(value, (CoroutineType, AsyncGeneratorType)):
@@ -46,4 +46,3 @@ def serve(session: Session, leave: Leave) -> None:
             value = session.stream(running, value)
         session.finish(running, value)
         del running, value
-    leave.left()

@@ -84,11 +84,6 @@ class Session(Runtime):
                 self._heed(message)
         return None
 
-    @property
-    def has_read(self) -> bool:
-        """True while more was read than was done."""
-        return bool(self.early or self.channel.ahead)
-
     def read(self) -> None:
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
         message = self._receive()

@@ -406,8 +406,8 @@ MUTANTS = (
         6,
         "the coldest worker serves first, so that none grows cold enough to go",
         "pool/scheduler.py",
-        "worker = next(reversed(self.available))",
-        "worker = next(iter(self.available))",
+        "worker = next(reversed(self.available))\n            record =",
+        "worker = next(iter(self.available))\n            record =",
         ("integration/test_sizing.py::test_idle_workers_are_used_last_in_first_out",),
     ),
     Mutant(
