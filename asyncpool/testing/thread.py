@@ -281,6 +281,10 @@ class InlineLeave(Leave):
     def __init__(self) -> None:
         self._pipe: tuple[int, int] | None = None
 
+    def wait(self) -> bool:
+        """Always go on: reading the next frame waits for it."""
+        return True
+
     @property
     def asked(self) -> bool:
         """Never."""
@@ -307,9 +311,13 @@ class InlineLeave(Leave):
 
 def _in_command(frame: FrameType | None) -> bool:
     """Say whether code of a command runs in this stack: above one of the places where the worker enters it."""
+    inside = False
     while frame is not None and not frame.f_code.co_filename.startswith(OURS[:2]):
+        inside = True
         frame = frame.f_back
-    return frame is not None and (os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) in ENTRIES
+    return (
+        inside and frame is not None and (os.path.basename(frame.f_code.co_filename), frame.f_code.co_name) in ENTRIES
+    )
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:

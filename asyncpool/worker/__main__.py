@@ -44,7 +44,6 @@ def main(
     leave = Leave(
         reads, linger=linger
     )  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
-    channel.wait = leave.wait
     try:
         hello = greeting(channel)
         if hello is None:

@@ -30,7 +30,7 @@ class Channel:
         limit: The largest total of a received frame, in bytes.
     """
 
-    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit", "wait")
+    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit")
 
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
@@ -38,20 +38,15 @@ class Channel:
         self._most = HEADER_SIZE
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
-        self.wait: Callable[[], bool] = self._wait
 
     def receive(self) -> wire.Buffer | None:
         """Return the body of the next frame, or None at the end of input.
-
-        ``wait`` waits for it; where that returns False, nothing is read, as at the end of input.
 
         Raises:
             wire.FrameError: What came is not a frame.
         """
         start = self.ahead
         if not start:
-            if not self.wait():
-                return None
             start = os.read(self._reads, self._most)
             if not start:
                 return None
@@ -67,10 +62,9 @@ class Channel:
         """Read what has come from now on, and not only the next frame: who takes one call at a time may."""
         self._most = AHEAD
 
-    def read_when_ready(self) -> None:
-        """Read nothing ahead from now on, and only when there is something to be read: without ``wait``."""
+    def read_frame_by_frame(self) -> None:
+        """Read nothing ahead from now on."""
         self._most = HEADER_SIZE
-        self.wait = bool(1).__bool__
 
     def _receive(self, start: wire.Buffer) -> wire.Buffer | None:
         """Return the body of the frame that begins with *start*; keep what follows it."""
@@ -132,7 +126,3 @@ class Channel:
                 return rest[:0]
             rest = rest[count:]
         return whole
-
-    def _wait(self) -> bool:
-        """Wait until there is something to read."""
-        return bool(select.select([self._reads], [], [])[0])

@@ -34,7 +34,7 @@ def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[
 
 def serve(session: Session, leave: Leave) -> None:
     """Answer calls until Stop, the end of input or SIGTERM."""
-    while (call := session.next_call()) is not None:
+    while (call := session.next_call(leave.wait)) is not None:
         running, value = session.begin(call)
         del call  # its arguments, when the command is done with them
         if isinstance(value, (CoroutineType, AsyncGeneratorType)):

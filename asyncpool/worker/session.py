@@ -72,12 +72,16 @@ class Session(Runtime):
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
-    def next_call(self) -> Call | None:
-        """Return the next Call, None at Stop and at the end of input."""
+    def next_call(self, wait: Callable[[], bool]) -> Call | None:
+        """Return the next Call, None at Stop and at the end of input.
+
+        Args:
+            wait: Waits until there is something to be read; where it returns False, nothing is read any more.
+        """
         with self._reading:
             if self.early:
                 return self.early.pop(0)
-            while not self.stopping:
+            while not self.stopping and (self.channel.ahead or wait()):
                 message = self._receive()
                 if isinstance(message, Call):
                     return message
