@@ -216,13 +216,6 @@ class Scheduler(Succession):
         self._rested.put(worker, -record.idle_since)
         return self._settle(now, self._serve_bound(worker, now, proven=True), proven=worker)
 
-    def retire(self, worker: WorkerId, now: float) -> list[Action]:
-        """Ask a worker without tickets to end."""
-        if self.record(worker, self.available).tickets:
-            raise IllegalMove(f"worker {worker} has tickets, and cannot be asked to end")
-        self.move(worker, self.available, self.retiring)
-        return self._settle(now, [Retire(worker, "retired")])
-
     def weighed(self, worker: WorkerId, memory: int, now: float) -> list[Action]:
         """A worker has so many bytes of resident memory."""
         self.wear_heavy(worker, memory)

@@ -108,7 +108,7 @@ EVENTS = (  # what happens often in life stands here often
     *("submit",) * 8,
     *("ready", "finished", "reaped") * 3,
     *("advance", "checked") * 2,
-    *("lost", "withdraw", "start_failed", "nothing_starts", "retire", "early", "late", "illegal", "close"),
+    *("lost", "withdraw", "start_failed", "nothing_starts", "early", "late", "illegal", "close"),
     *("weigh", "restart", "keep", "resize", "again"),
     *("bind", "unbind", "cancel", "time_out"),
 )
@@ -493,11 +493,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.gone += 1
         self.perform(self.scheduler.reaped(number, self.now))
 
-    @when(lambda self: self.idle_workers())
-    def retire(self, pick: int) -> None:
-        idle = self.idle_workers()
-        self.perform(self.scheduler.retire(idle[pick % len(idle)], self.now))
-
     # --- time and end ------------------------------------------------------------------------------------------------
 
     def advance(self, pick: int) -> None:
@@ -548,7 +543,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         moves = [
             ("starting", lambda: self.scheduler.ready(number, 1, self.now)),
             ("starting", lambda: self.scheduler.start_failed(number, self.now)),
-            ("available", lambda: self.scheduler.retire(number, self.now)),
             ("retiring", lambda: self.scheduler.reaped(number, self.now)),
             (place, lambda: self.scheduler.lost(number, self.now)),
         ]

@@ -384,9 +384,8 @@ def test_a_closing_pool_serves_what_waits_and_replaces_nothing():
         lambda scheduler: scheduler.reaped(1, 1.0),
         lambda scheduler: scheduler.ready(7, 1, 1.0),
         lambda scheduler: scheduler.lost(7, 1.0),
-        lambda scheduler: scheduler.retire(7, 1.0),
     ],
-    ids=["ready twice", "fails when ready", "reaped alive", "unknown ready", "unknown lost", "unknown retired"],
+    ids=["ready twice", "fails when ready", "reaped alive", "unknown ready", "unknown lost"],
 )
 def test_an_illegal_move_raises_and_changes_nothing(move):
     """A worker cannot be moved out of a set that it is not in: a bug in the shell must not go unseen."""

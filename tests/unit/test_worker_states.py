@@ -139,7 +139,6 @@ MOVES = """
 ready           idle      -         -         -         -         -         -         -         -
 start_failed    retiring  -         -         -         -         -         -         -         -
 checked         starting  idle      partly    idle      busy      leased    leaving   retiring  gone
-retire          -         retiring  -         -         -         -         -         -         -
 lost            retiring  retiring  retiring  retiring  retiring  retiring  retiring  retiring  -
 reaped          -         -         -         -         -         -         -         gone      -
 answered        starting  idle      idle      checking  partly    idle      retiring  retiring  gone
@@ -227,7 +226,6 @@ def test_an_event_moves_a_worker_leaves_it_or_raises(event: str, state: str, the
         "ready": lambda: scheduler.ready(1, 2, NOW),
         "start_failed": lambda: scheduler.start_failed(1, NOW),
         "checked": lambda: scheduler.checked(1, NOW),
-        "retire": lambda: scheduler.retire(1, NOW),
         "lost": lambda: scheduler.lost(1, NOW),
         "reaped": lambda: scheduler.reaped(1, NOW),
         "answered": lambda: scheduler.finished(ticket, NOW),
