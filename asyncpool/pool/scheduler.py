@@ -24,10 +24,10 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn
+from asyncpool.pool.actions import Action, Assign, Probe, Reject, Spawn
 from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Crew, Limits, earliest, pause, spawns
 from asyncpool.pool.ranking import Ranking, WorkerId
-from asyncpool.pool.roster import IllegalMove, Record, Ticket
+from asyncpool.pool.roster import Record, Ticket
 from asyncpool.pool.succession import Succession
 
 
