@@ -65,15 +65,16 @@ def figures(measured: Sequence[Contender], loop: str) -> Figures:
     """The results of one loop."""
     table = Figures(
         title=f"{HEADLINE}, {peers.WORKERS} workers, {loop} loop",
-        columns=["", "1 at a time", "p99", "ratio", "100 at a time", "ratio", "remark"],
+        columns=["", "1 client", "p99", "ratio", "100 clients", "ratio"],
         caption="ratio: asyncpool over this one, median of the rounds",
         own=peers.OWN.name,
+        notes=contender.remarks(measured),
     )
     for row in rows(measured):
         one, hundred = row["one"], row["hundred"]
         times = [harness.duration(one[name]) for name in ("p50", "p99")] if one else ["", ""]
         rate = f"{hundred['per_second']:,.0f}/s" if hundred else ""
-        table.add(row["name"], *times, _ratio(row["p50_ratio"]), rate, _ratio(row["rate_ratio"]), row["remark"])
+        table.add(row["name"], *times, _ratio(row["p50_ratio"]), rate, _ratio(row["rate_ratio"]))
     return table
 
 

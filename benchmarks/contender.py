@@ -22,7 +22,7 @@ from peers import WORKERS, Peer
 
 NODE = HERE / "node"
 START = 60.0  # s that a peer may take until its first answer is there
-GRACE = 30.0  # s that a batch may take beyond its own limit
+GRACE = 60.0  # s that a batch may take beyond its own limit
 END = 10.0  # s to end
 EXPECTED = 8  # trivial(7)
 WARM_UP = (200, 20, 3.0)  # calls, at a time, seconds at most: every worker is started and warm
@@ -188,6 +188,11 @@ class Contender:
             return None
         ours, theirs = ([figure(batch) for batch in each.batches[at_a_time]] for each in (self, other))
         return median_ratio(ours, theirs)
+
+
+def remarks(contenders: Sequence[Contender]) -> list[str]:
+    """What went wrong, by name."""
+    return [f"{each.name}: {each.remark}" for each in contenders if each.remark]
 
 
 @contextmanager

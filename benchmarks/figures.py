@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -16,33 +17,35 @@ class Figures:
     rows: list[list[str]] = field(default_factory=list)
     caption: str = ""
     own: str = ""  # the first cell of the row that stands out
-    words: int = 1  # how many of the columns, from the left, hold words; and a column "remark" does
+    words: int = 1  # how many of the columns, from the left, hold words
+    notes: list[str] = field(default_factory=list)  # what else is to be said, each in a line of its own
 
     def add(self, *cells: str) -> None:
         self.rows.append(list(cells))
 
-    def _in_words(self, column: int) -> bool:
-        return column < self.words or self.columns[column] == "remark"
-
     def shown(self) -> Table:
         """For the terminal."""
-        table = Table(title=self.title, caption=self.caption, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        below = "\n".join(line for line in (self.caption, *self.notes) if line)
+        table = Table(title=self.title, caption=escape(below), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for number, name in enumerate(self.columns):
-            table.add_column(name, justify="left" if self._in_words(number) else "right", no_wrap=name != "remark")
+            table.add_column(escape(name), justify="left" if number < self.words else "right", no_wrap=True)
         grouped = any(not row[0] for row in self.rows)
         for number, row in enumerate(self.rows):
             ends = grouped and number + 1 < len(self.rows) and bool(self.rows[number + 1][0])
-            table.add_row(*row, end_section=ends, style="bold green" if self.own and row[0] == self.own else None)
+            table.add_row(
+                *map(escape, row), end_section=ends, style="bold green" if self.own and row[0] == self.own else None
+            )
         return table
 
     def markdown(self) -> str:
         """For a page."""
-        marks = ["---" if self._in_words(number) else "--:" for number in range(len(self.columns))]
+        marks = ["---" if number < self.words else "--:" for number in range(len(self.columns))]
         lines = [_line(self.columns), _line(marks)]
         for row in self.rows:
             strong = self.own and row[0] == self.own
             lines.append(_line([f"**{cell}**" if strong and cell else cell.replace("|", "\\|") for cell in row]))
-        return "\n".join(lines)
+        below = [line[0].upper() + line[1:] + "." for line in (self.caption, *self.notes) if line]
+        return "\n".join([*lines, *(f"\n{line}" for line in below)])
 
 
 def _line(cells: Sequence[str]) -> str:

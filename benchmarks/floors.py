@@ -23,18 +23,18 @@ ROUND: dict[Peer, int] = {  # requests of one round
     peers.BARE: 2000,
     peers.CODEC: 2000,
     peers.OWN: 2000,
-    **{peer: 20 for peer in peers.STARTS},
+    **dict.fromkeys(peers.STARTS, 20),
     peers.MEMCPY: 20,
 }
 SECONDS = 5.0  # that a round may last
 
 
 def figures(measured: Sequence[Contender], loop: str) -> Figures:
-    table = Figures(f"Floors, {loop} loop", ["", "p50", "p99", "remark"])
+    table = Figures(f"Floors, {loop} loop", ["", "p50", "p99"], own=peers.OWN.name, notes=contender.remarks(measured))
     for each in measured:
         summary = each.summary(1)
         times = [harness.duration(summary.p50), harness.duration(summary.p99)] if summary else ["", ""]
-        table.add(each.name, *times, each.remark)
+        table.add(each.name, *times)
     return table
 
 

@@ -21,6 +21,7 @@ import anyio
 from figures import Figures
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 import asyncpool
 
@@ -221,17 +222,22 @@ def digits(value: float) -> str:
 # --- the script around it --------------------------------------------------------------------------------------------
 
 
-def parser(doc: str | None, name: str, quick: str, *, svg: bool = True) -> argparse.ArgumentParser:
-    """The options that every benchmark has: --quick (what it means is said by *quick*), --json, and mostly --svg."""
+def parser(
+    doc: str | None, name: str, quick: str, *, svg: bool = True, chart: str | None = None
+) -> argparse.ArgumentParser:
+    """The options that every benchmark has: --quick (what it means is said by *quick*), --json, and mostly --svg.
+
+    Its results are called *name*, and its chart *chart*, which is the same unless given.
+    """
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     results = RESULTS / f"{name}.json"
     options.add_argument("--quick", action="store_true", help=quick)
     options.add_argument("--json", type=Path, default=results, metavar="FILE", help="default: benchmarks/results/")
     options.set_defaults(svg=None, question=doc)
     if svg:
-        chart = IMAGES / f"{name}.svg"
-        chosen = "also draw a chart (docs/images/)"
-        options.add_argument("--svg", type=Path, nargs="?", const=chart, metavar="FILE", help=chosen)
+        drawn = IMAGES / f"{chart or name}.svg"
+        told = "also draw a chart (docs/images/)"
+        options.add_argument("--svg", type=Path, nargs="?", const=drawn, metavar="FILE", help=told)
     return options
 
 
@@ -244,15 +250,16 @@ def finish(
     console: Console,
     chosen: argparse.Namespace,
     results: dict[str, Any],
-    figures: Sequence[Figures],
+    tables: Sequence[Figures | Table],
     svg: Callable[[], str] | None = None,
 ) -> None:
-    """Show the tables; write them with the other *results* as JSON, and the chart when it was asked for.
+    """Show the tables; write those of figures with the other *results* as JSON, and the chart when it was asked for.
 
     Of the results report.py uses beside the tables: `machine`, `budgets` and `losses`.
     """
-    for each in figures:
-        console.print("", each.shown())
+    figures = [each for each in tables if isinstance(each, Figures)]
+    for each in tables:
+        console.print("", each.shown() if isinstance(each, Figures) else each)
     drawn = chosen.svg if svg else None
     told = {"question": chosen.question, "quick": chosen.quick, "chart": drawn.name if drawn else None}
     write_json(chosen.json, {**results, **told, "tables": [asdict(each) for each in figures]})
