@@ -253,7 +253,7 @@ def budgets(measured: Sequence[Case]) -> list[Budget]:
 def losses(measured: Sequence[Case]) -> list[str]:
     """Where a pool is the wrong thing."""
     return [
-        f"{case.title}: a program that makes fewer than {case.break_even} calls in its life is done sooner without a pool."
+        f"{case.title}: a program that makes fewer than {case.break_even} calls in all is done sooner without a pool."
         for case in measured
         if case.break_even is not None and case.break_even > 1
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import contender
 import harness
 import peers
+from chart import Bar, Group, log_chart
 from contender import Contender
 from figures import Budget, Figures
 from peers import Peer
@@ -44,8 +45,17 @@ def budgets(measured: Sequence[Contender]) -> list[Budget]:
     return [Budget("spawn to ready, no modules", floor.name, 1.25, own.p50_ratio(floor))]
 
 
+def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
+    groups = []
+    for each in measured:
+        summary = each.summary(1)
+        if summary:
+            groups.append(Group(each.name, "", [Bar("median", summary.p50, harness.duration(summary.p50))], ""))
+    return log_chart("What the machine itself costs", "median time", groups, harness.machine_line(machine))
+
+
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "floors", "short rounds and few of them: a first impression", svg=False)
+    parser = harness.parser(__doc__, "floors", "short rounds and few of them: a first impression")
     parser.add_argument("--rounds", type=int, help="rounds (default: 9; with --quick 2)")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="default: asyncio")
     return parser.parse_args()
@@ -69,7 +79,7 @@ def main() -> None:
         "floors": [{"name": each.name, "figures": _dict(each), "remark": each.remark} for each in measured],
         "budgets": [asdict(each) for each in budgets(measured)],
     }
-    harness.finish(console, chosen, results, [figures(measured, chosen.loop)])
+    harness.finish(console, chosen, results, [figures(measured, chosen.loop)], lambda: as_svg(measured, machine))
 
 
 def _dict(of: Contender) -> dict[str, Any] | None:

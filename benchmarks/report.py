@@ -83,7 +83,7 @@ def _section(name: str, results: Results) -> list[str]:
 
 def read(folder: Path) -> tuple[dict[str, Results], list[str]]:
     """The results that are there, in the order of the page, and the names of those that are not."""
-    files = {name: folder / f"{name}.json" for name in TITLES}
+    files = {name: folder / f"{name}.json" for name in TITLES if (harness.HERE / f"{name}.py").exists()}
     found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
     return found, [name for name in files if name not in found]
 
