@@ -79,7 +79,7 @@ def figures(measured: Sequence[Contender], loop: str) -> Figures:
 
 
 def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f} x"
+    return "" if value is None else f"{value:.2f} x" if value >= 0.1 else f"{value:.1g} x"
 
 
 def rows(measured: Sequence[Contender]) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def losses(measured: Sequence[Contender], loop: str) -> list[str]:
         if row["kind"] == "floor":
             continue
         if row["p50_ratio"] and row["p50_ratio"] > 1:
-            told.append(f"One call after another, {loop}: {row['name']} needs 1/{row['p50_ratio']:.2f} of the time.")
+            told.append(f"One call after another, {loop}: {row['name']} needs {1 / row['p50_ratio']:.0%} of the time.")
         if row["rate_ratio"] and row["rate_ratio"] < 1:
             told.append(
                 f"100 calls at a time, {loop}: {row['name']} makes {1 / row['rate_ratio']:.2f} times as many a second."

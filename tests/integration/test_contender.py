@@ -8,11 +8,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from contender import Contender  # noqa: E402 (it lies in another folder)
-from peers import Peer  # noqa: E402
+from contender import Contender
+from peers import Peer
 
 READY = "import sys, time, json; print('{\"ready\": 8}', flush=True); "
-BATCH = "sys.stdin.readline(); print('{\"latencies\": [1.0], \"elapsed\": 1.0}', flush=True); "
+BATCH = 'sys.stdin.readline(); print(\'{"latencies": [1.0], "elapsed": 1.0}\', flush=True); '
 LIMIT = 0.3  # s
 
 
