@@ -152,7 +152,7 @@ def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
             continue
         seconds = {"one at a time": one.p50, "100 at a time": 1 / hundred.per_second}
         bars = [Bar(name, value, harness.duration(value)) for name, value in seconds.items()]
-        groups.append(Group(each.name, "", bars, ""))
+        groups.append(Group(each.name, "", bars))
     subtitle = "median time of a call; among 100 at a time: time divided by calls"
     return log_chart(f"{HEADLINE}, {machine['loop']} loop", subtitle, groups, harness.machine_line(machine))
 

@@ -135,14 +135,16 @@ class Contender:
         """Are there figures of every round?"""
         return bool(self.batches) and not self.remark.startswith(("failed", "not measured"))
 
-    def open(self, limit: float = START) -> None:
-        """Start it and await its first answer."""
+    def start(self) -> None:
+        """Start it; others may be started before it is ready."""
         try:
             self.driver = Driver(self.command)
         except FileNotFoundError:
             self.remark = f"not measured: {self.command[0]} is not installed"
-            return
-        answer = self._answer(limit)
+
+    def ready(self, limit: float = START) -> None:
+        """Await its first answer."""
+        answer = self._answer(limit) if self.driver else None
         if answer and answer["ready"] not in (EXPECTED, None):
             self.remark = f"failed: trivial(7) is {answer['ready']!r}"
 
@@ -197,10 +199,12 @@ def remarks(contenders: Sequence[Contender]) -> list[str]:
 
 @contextmanager
 def opened(contenders: Sequence[Contender]) -> Iterator[None]:
-    """Start all, one after the other, and warm them up; at the end none is left."""
+    """Start all and await that they are ready; at the end none is left."""
     try:
         for each in contenders:
-            each.open()
+            each.start()
+        for each in contenders:
+            each.ready()
         yield
     finally:
         for each in contenders:

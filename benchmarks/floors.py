@@ -50,7 +50,7 @@ def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
     for each in measured:
         summary = each.summary(1)
         if summary:
-            groups.append(Group(each.name, "", [Bar("median", summary.p50, harness.duration(summary.p50))], ""))
+            groups.append(Group(each.name, "", [Bar("median", summary.p50, harness.duration(summary.p50))]))
     return log_chart("What the machine itself costs", "median time", groups, harness.machine_line(machine))
 
 

@@ -39,8 +39,8 @@ PYTHON = [
 NODE = [
     Peer("Node: generic-pool + fork", "generic_pool.js", "node"),
     Peer("Node: piscina (threads)", "piscina.js", "node"),
-    Peer("Node: tinypool (processes)", "tinypool.js", "node"),
-    Peer("Node: workerpool (processes)", "workerpool.js", "node"),
+    Peer("Node: tinypool (process)", "tinypool.js", "node"),
+    Peer("Node: workerpool (process)", "workerpool.js", "node"),
     Peer("Node: fork per request", "fork_per_request.js", "node"),
 ]
 CALLS = [BARE, OWN, CODEC, PIPE, SOCKETPAIR, *PYTHON, *NODE]

@@ -1,10 +1,12 @@
 """A contender of the benchmarks that misbehaves is told as such, and nothing of it is left."""
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import alive
+from tests.support.waiting import eventually_now
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -13,27 +15,22 @@ from peers import Peer
 
 READY = "import sys, time, json; print('{\"ready\": 8}', flush=True); "
 BATCH = 'sys.stdin.readline(); print(\'{"latencies": [1.0], "elapsed": 1.0}\', flush=True); '
-LIMIT = 0.3  # s
+LIMIT = 0.3  # s; for what hangs
+PATIENCE = 20  # s; for what does not
 
 
 def contender(code: str) -> Contender:
+    """Return one whose process runs *code* in the place of a driver."""
     return Contender(Peer("x", "x", "python"), [sys.executable, "-I", "-S", "-c", code])
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_one_that_behaves_has_a_batch_and_no_remark() -> None:
     """The other tests could not fail if this one did."""
     one = contender(READY + BATCH + "sys.stdin.read()")
-    one.open(limit=20)
-    batch = one.make(1, 1, seconds=0, grace=20)
-    one.close(limit=20)
+    one.start()
+    one.ready(PATIENCE)
+    batch = one.make(1, 1, seconds=0, grace=PATIENCE)
+    one.close(limit=PATIENCE)
     assert batch is not None
     assert (batch.latencies, batch.elapsed, one.remark) == ([1.0], 1.0, "")
 
@@ -49,9 +46,10 @@ def test_one_that_behaves_has_a_batch_and_no_remark() -> None:
 def test_one_that_hangs_or_is_wrong_at_its_start_is_not_measured(code: str, remark: str) -> None:
     """It gets its limit, no more, and makes no batch."""
     one = contender(code)
-    one.open(limit=LIMIT if "hangs" in remark else 20)
+    one.start()
+    one.ready(LIMIT if "hangs" in remark else PATIENCE)
     assert one.make(1, 1, seconds=0) is None
-    one.close(limit=20)
+    one.close(limit=PATIENCE)
     assert one.remark == remark
     assert not one.measured
 
@@ -59,19 +57,21 @@ def test_one_that_hangs_or_is_wrong_at_its_start_is_not_measured(code: str, rema
 def test_one_that_hangs_in_a_batch_is_killed() -> None:
     """Its remark says how long it was waited for."""
     one = contender(READY + "time.sleep(60)")
-    one.open(limit=20)
+    one.start()
+    one.ready(PATIENCE)
     assert one.make(1, 1, seconds=0, grace=LIMIT) is None
     assert one.remark == "failed: hangs: no answer within 0.3 s"
-    one.close(limit=20)
+    one.close(limit=PATIENCE)
 
 
 def test_one_that_dies_in_a_batch_tells_its_last_words() -> None:
     """The last line of its stderr is the reason."""
     one = contender(READY + "sys.stdin.readline(); sys.exit('no more')")
-    one.open(limit=20)
-    assert one.make(1, 1, seconds=0, grace=20) is None
+    one.start()
+    one.ready(PATIENCE)
+    assert one.make(1, 1, seconds=0, grace=PATIENCE) is None
     assert one.remark == "failed: has ended: no more"
-    one.close(limit=20)
+    one.close(limit=PATIENCE)
 
 
 def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
@@ -79,28 +79,23 @@ def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) ->
     child = tmp_path / "child"
     start = f"import subprocess; open({str(child)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); "
     one = contender(start + READY + BATCH + "time.sleep(60)")
-    one.open(limit=20)
-    batch = one.make(1, 1, seconds=0, grace=20)
+    one.start()
+    one.ready(PATIENCE)
+    batch = one.make(1, 1, seconds=0, grace=PATIENCE)
     assert batch is not None
     one.batches[1] = [batch]
     one.close(limit=LIMIT)
     assert one.remark == "does not end: killed after 0.3 s"
     assert one.measured  # what it did until then counts
-    assert gone(int(child.read_text())) or state(int(child.read_text())) == "Z"
-
-
-def state(pid: int) -> str:
-    """Return the letter of a process's state; an orphan that was killed may still await its reaper."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
+    # Killed, which is not yet dead; and an orphan may await its reaper.
+    assert eventually_now(lambda: not alive(int(child.read_text())))
 
 
 def test_a_program_that_is_not_installed_is_told() -> None:
     """Node, for example."""
     one = Contender(Peer("x", "x", "node"), ["no-such-program"])
-    one.open()
+    one.start()
+    one.ready()
     assert one.make(1, 1, seconds=0) is None
     one.close()
     assert one.remark == "not measured: no-such-program is not installed"
