@@ -48,7 +48,7 @@ format: $(VENV)/.lint  ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (half an hour), and write the page
+bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (20 minutes), and write the page
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --svg $(ARGS); done
 	$(BIN)/python benchmarks/report.py
 

@@ -48,6 +48,10 @@ class Figures:
         return "\n".join([*lines, *(f"\n{line}" for line in below)])
 
 
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -70,6 +74,6 @@ class Budget:
 
     def cells(self) -> list[str]:
         sign = "≥" if self.at_least else "≤"
-        measured = "not measured" if self.measured is None else f"{self.measured:.3g} x"
+        measured = "not measured" if self.measured is None else f"{_three_digits(self.measured)} x"
         verdict = {True: "met", False: "missed", None: ""}[self.met]
         return [self.what, self.against, f"{sign} {self.limit:g} x", measured, verdict]

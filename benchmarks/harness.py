@@ -108,7 +108,7 @@ def summarize(batches: Sequence[Batch]) -> Summary:
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds: the two of one round ran one right after the other, on the same mood of the machine."""
+    """Median over the rounds: the two of one round ran close to each other, on the same mood of the machine."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
