@@ -4,6 +4,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+NODE := benchmarks/node/node_modules
+BENCHMARKS := cold_vs_pooled call_overhead floors  # each a script of benchmarks/
 
 # Tried by running it: a shim may be there and refuse, and Debian's python3 may lack venv.
 PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
@@ -46,8 +48,15 @@ format: $(VENV)/.lint  ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure a cold process per request against the pool
-	$(BIN)/python benchmarks/cold_vs_pooled.py $(ARGS)
+bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (20 minutes), and write the page
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --svg $(ARGS); done
+	$(BIN)/python benchmarks/report.py
+
+# Of the npm registry; without node or without the registry its pools are told as not measured.
+$(NODE)/.installed: benchmarks/node/package.json
+	@mkdir -p $(NODE)
+	@cd benchmarks/node && npm install --no-audit --no-fund --silent && touch node_modules/.installed || \
+		echo "The pools of Node could not be installed by npm, and will not be measured." >&2
 
 .PHONY: simulate
 simulate: $(VENV)/.bench  ## Run ten thousand simulated workers on a fake clock, against queueing theory

@@ -61,9 +61,9 @@ class Bar:
 @dataclass
 class Group:
     title: str
-    subtitle: str
+    subtitle: str  # may be empty
     bars: Sequence[Bar]
-    ratio: str  # shown at the group's right
+    ratio: str = ""  # shown at the group's right
 
 
 @dataclass
@@ -244,19 +244,21 @@ def _legend(bars: Sequence[Bar]) -> list[str]:
 
 def _group(group: Group, scale: _Scale, top: int) -> list[str]:
     middle = top + len(group.bars) * (BAR + GAP) / 2
-    lines = [_text(MARGIN, middle - 4, group.title), _text(MARGIN, middle + 13, group.subtitle, "soft")]
+    lines = [_text(MARGIN, middle - 4 if group.subtitle else middle + 3, group.title)]
+    lines += [_text(MARGIN, middle + 13, group.subtitle, "soft")] if group.subtitle else []
     for number, bar in enumerate(group.bars):
         y, end = top + number * (BAR + GAP), scale.x(bar.seconds)
         lines.append(f'<rect class="bar{number}" x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR}" rx="3"/>')
         lines.append(_text(end + 7, y + 15, bar.label, "value"))
-    lines.append(_text(WIDTH - MARGIN, middle + 6, group.ratio, "ratio", anchor="end"))
+    lines += [_text(WIDTH - MARGIN, middle + 6, group.ratio, "ratio", anchor="end")] if group.ratio else []
     return lines
 
 
 def _in_words(subtitle: str, groups: Sequence[Group]) -> str:
     """The same for those who cannot see it."""
     rows = (
-        f"{group.title}, {group.subtitle}: {', '.join(f'{bar.name} {bar.label}' for bar in group.bars)}, {group.ratio}"
+        f"{', '.join(filter(None, (group.title, group.subtitle)))}: "
+        f"{', '.join(filter(None, (*(f'{bar.name} {bar.label}' for bar in group.bars), group.ratio)))}"
         for group in groups
     )
     return f"{subtitle}. {'; '.join(rows)}"

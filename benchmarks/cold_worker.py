@@ -1,6 +1,6 @@
-"""What the benchmark calls, and what a process per request looks like: started, one frame in, one frame out, ended.
+"""What the benchmarks call, and what a process per request looks like: started, one frame in, one frame out, ended.
 
-The pool imports the same two functions from this file, so both sides run the same commands.
+The pool imports the same functions from this file, so both sides run the same commands.
 """
 
 import struct
@@ -19,8 +19,23 @@ def with_numpy(number: int) -> float:
     return float(np.linspace(0, number, 100).sum())
 
 
+def slow_import(number: int) -> int:
+    import cold_import
+
+    return number + cold_import.ONE
+
+
+def usage() -> tuple[float, int]:
+    """Processor seconds of this process until now, and the pages of memory that it has touched for the first time."""
+    import resource
+    import time
+
+    return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 if __name__ == "__main__":
+    sys.path.append(__file__.rpartition("/")[0])  # -I leaves it out, and cold_import lies there
     (size,) = struct.unpack("<I", sys.stdin.buffer.read(4))
     name, number = msgspec.msgpack.decode(sys.stdin.buffer.read(size))
-    body = msgspec.msgpack.encode({"trivial": trivial, "with_numpy": with_numpy}[name](number))
+    body = msgspec.msgpack.encode({each.__name__: each for each in (trivial, with_numpy, slow_import)}[name](number))
     sys.stdout.buffer.write(struct.pack("<I", len(body)) + body)

@@ -1,27 +1,43 @@
-"""What the benchmarks share: batches of timed calls, percentiles, the machine, and results as table and JSON."""
+"""What the benchmarks share: batches of timed calls, percentiles, the machine, options, and how results are told."""
 
+import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import anyio
+from figures import Figures
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 import asyncpool
 
 T = TypeVar("T")
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+IMAGES = HERE.parent / "docs" / "images"
 
 Request = Callable[[int], Awaitable[object]]  # makes one request that carries this number
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a request returns that timed itself: some of what it does is not part of the question."""
+
+    seconds: float
 
 
 @dataclass
@@ -54,26 +70,34 @@ class Summary:
     requests: int
 
 
-async def batch(request: Request, count: int, at_a_time: int) -> Batch:
-    """Let *at_a_time* clients make *count* requests in all, each client its next one once it has its answer."""
+async def batch(request: Request, count: int, at_a_time: int, seconds: float = math.inf) -> Batch:
+    """Let *at_a_time* clients make *count* requests in all, each client its next one once it has its answer.
+
+    After *seconds* no client begins another one: a slow contender shall not make the whole run long. Runs on asyncio
+    and on trio.
+    """
     latencies: list[float] = []
     numbers = iter(range(count))
     clock = time.perf_counter
+    started = clock()
+    last = started + seconds
 
     async def client() -> None:
         for number in numbers:
             start = clock()
-            await request(number)
-            latencies.append(clock() - start)
+            answer = await request(number)
+            end = clock()
+            latencies.append(answer.seconds if type(answer) is Took else end - start)
+            if end > last:
+                break
 
-    start = clock()
     if at_a_time == 1:
         await client()
     else:
-        async with asyncio.TaskGroup() as clients:
+        async with anyio.create_task_group() as clients:
             for _ in range(at_a_time):
-                clients.create_task(client())
-    return Batch(latencies, clock() - start)
+                clients.start_soon(client)
+    return Batch(latencies, clock() - started)
 
 
 def summarize(batches: Sequence[Batch]) -> Summary:
@@ -84,7 +108,7 @@ def summarize(batches: Sequence[Batch]) -> Summary:
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds: the two of one round ran one right after the other, on the same mood of the machine."""
+    """Median over the rounds: the two of one round ran close to each other, on the same mood of the machine."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
@@ -149,6 +173,7 @@ def machine(loop: str) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "loop": loop,
         "asyncpool": asyncpool.__version__,
+        "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
@@ -156,10 +181,20 @@ def machine(loop: str) -> dict[str, Any]:
 def machine_line(of: dict[str, Any]) -> str:
     """The same in one line."""
     cores = f"{of['cores']} cores" if of["cores"] != 1 else "1 core"
+    commit = f" at {of['commit']}" if of["commit"] else ""
     return (
         f"{of['cpu']}, {cores}, {of['kernel']}, {of['python']}, {of['loop']} loop, "
-        f"asyncpool {of['asyncpool']}, {of['date']}"
+        f"asyncpool {of['asyncpool']}{commit}, {of['date']}"
     )
+
+
+def _commit() -> str | None:
+    """The commit of this working copy, with a mark when files differ from it; None outside of one."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _cpu_model() -> str:
@@ -182,6 +217,64 @@ def duration(seconds: float) -> str:
 def digits(value: float) -> str:
     """Three digits, and thousands with commas."""
     return f"{value:,.{max(0, 3 - len(str(int(value))))}f}"
+
+
+# --- the script around it --------------------------------------------------------------------------------------------
+
+
+def parser(
+    doc: str | None, name: str, quick: str, *, svg: bool = True, chart: str | None = None
+) -> argparse.ArgumentParser:
+    """The options that every benchmark has: --quick (what it means is said by *quick*), --json, and mostly --svg.
+
+    Its results are called *name*, and its chart *chart*, which is the same unless given.
+    """
+    options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    results = RESULTS / f"{name}.json"
+    options.add_argument("--quick", action="store_true", help=quick)
+    options.add_argument("--json", type=Path, default=results, metavar="FILE", help="default: benchmarks/results/")
+    options.set_defaults(svg=None, question=doc)
+    if svg:
+        drawn = IMAGES / f"{chart or name}.svg"
+        told = "also draw a chart (docs/images/)"
+        options.add_argument("--svg", type=Path, nargs="?", const=drawn, metavar="FILE", help=told)
+    return options
+
+
+def say_machine(console: Console, of: dict[str, Any]) -> None:
+    """Tell what is measured on."""
+    console.print(machine_line(of), style="dim", soft_wrap=True)
+
+
+def finish(
+    console: Console,
+    chosen: argparse.Namespace,
+    results: dict[str, Any],
+    tables: Sequence[Figures | Table],
+    svg: Callable[[], str] | None = None,
+) -> None:
+    """Show the tables; write those of figures with the other *results* as JSON, and the chart when it was asked for.
+
+    Of the results report.py uses beside the tables: `machine`, `budgets` and `losses`.
+    """
+    figures = [each for each in tables if isinstance(each, Figures)]
+    for each in tables:
+        console.print("", each.shown() if isinstance(each, Figures) else each)
+    drawn = chosen.svg if svg else None
+    told = {"question": chosen.question, "quick": chosen.quick, "chart": drawn.name if drawn else None}
+    write_json(chosen.json, {**results, **told, "tables": [asdict(each) for each in figures]})
+    console.print("", f"Results: {chosen.json}", style="dim", soft_wrap=True)
+    if svg and drawn:
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        drawn.write_text(svg())
+        console.print(f"Chart: {drawn}", style="dim", soft_wrap=True)
+
+
+def exit_with(console: Console, wrong: Sequence[str]) -> NoReturn:
+    """End with 1 when anything is *wrong*, and say each thing."""
+    for line in wrong:
+        console.print(f"WRONG: {line}", style="bold red", soft_wrap=True, markup=False, highlight=False)
+    sys.exit(1 if wrong else 0)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,10 +10,8 @@ import argparse
 import itertools
 import math
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import erlang
@@ -26,8 +24,6 @@ from simulation import CHUNKS, OF_A_CALL, Behaviour, BrokenLaw, Simulation
 
 from asyncpool.pool.policy import Limits
 
-RESULTS = harness.RESULTS / "simulate.json"
-CHART = Path(__file__).parents[1] / "docs" / "images" / "waiting.svg"
 HEADLINE = "Waiting for a worker: the scheduler against queueing theory"
 ARRIVALS = 200.0  # calls a simulated second, whatever the size of the pool
 FLAT = 4.0  # times the cost in the smallest pool: the larger one no longer fits into the processor's caches
@@ -330,14 +326,9 @@ def what_is_wrong(runs: Sequence[Run], points: Sequence[Point], *, judge_cost: b
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small pools, few calls, no judgement on costs")
+    parser = harness.parser(__doc__, "simulate", "small pools, few calls, no judgement on costs", chart="waiting")
     parser.add_argument("--calls", type=int, help="in each pool (default: 1,000,000; with --quick 5,000)")
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: benchmarks/results/")
-    parser.add_argument(
-        "--svg", type=Path, nargs="?", const=CHART, metavar="FILE", help="also draw a chart (docs/images/)"
-    )
     return parser.parse_args()
 
 
@@ -347,7 +338,7 @@ def main() -> None:
     calls = chosen.calls or (5_000 if chosen.quick else 1_000_000)
     sizes = (10, 100) if chosen.quick else (10, 100, 1_000, 10_000)
     machine = harness.machine("no")
-    console.print(harness.machine_line(machine), style="dim", soft_wrap=True)
+    harness.say_machine(console, machine)
     loads = UTILISATIONS[::2] if chosen.quick else UTILISATIONS
     points = [Point(workers, busy) for workers in WORKERS for busy in loads]
     with harness.progress(console, len(SCENARIOS) * len(sizes) * CHUNKS + len(points) * SEEDS) as advance:
@@ -357,17 +348,11 @@ def main() -> None:
                 advance()
         pools = itertools.product(SCENARIOS, sizes)
         runs = [simulate(scenario, workers, calls, chosen.seed, advance) for scenario, workers in pools]
-    console.print("", waiting_table(points), "", cost_table(runs, calls), "", course_table(runs), "")
     wrong = what_is_wrong(runs, points, judge_cost=not chosen.quick)
-    harness.write_json(chosen.json, as_json(runs, points, wrong, calls, machine))
-    console.print(f"Results: {chosen.json}", style="dim", soft_wrap=True)
-    if chosen.svg:
-        chosen.svg.parent.mkdir(parents=True, exist_ok=True)
-        chosen.svg.write_text(as_svg(points, machine))
-        console.print(f"Chart: {chosen.svg}", style="dim", soft_wrap=True)
-    for line in wrong:
-        console.print(f"WRONG: {line}", style="bold red", soft_wrap=True, markup=False, highlight=False)
-    sys.exit(1 if wrong else 0)
+    tables = [waiting_table(points), cost_table(runs, calls), course_table(runs)]
+    results = as_json(runs, points, wrong, calls, machine)
+    harness.finish(console, chosen, results, tables, lambda: as_svg(points, machine))
+    harness.exit_with(console, wrong)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = harness.RESULTS / "soak.json"
-CHART = Path(__file__).parents[1] / "docs" / "images" / "soak.svg"
 LOAD = Path(__file__).with_name("soak_load.py")
 HEADLINE = "Soak: crashes, cancels, timeouts, recycling and resizing throughout"
 STEPS = 100  # of the progress bar, for each loop
@@ -154,15 +152,10 @@ def as_svg(results: Sequence[Result], machine: dict[str, Any]) -> str:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a thousand calls: does it work at all?")
+    parser = harness.parser(__doc__, "soak", "a thousand calls: does it work at all?")
     parser.add_argument("--calls", type=int, help="on each loop (default: 1,000,000; with --quick 1,000)")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both", help="default: both")
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: benchmarks/results/")
-    parser.add_argument(
-        "--svg", type=Path, nargs="?", const=CHART, metavar="FILE", help="also draw a chart (docs/images/)"
-    )
     return parser.parse_args()
 
 
@@ -172,22 +165,16 @@ def main() -> None:
     calls = chosen.calls or (1_000 if chosen.quick else 1_000_000)
     loops = ("asyncio", "uvloop") if chosen.loop == "both" else (chosen.loop,)
     machine = harness.machine(chosen.loop)
-    console.print(harness.machine_line(machine), style="dim", soft_wrap=True)
+    harness.say_machine(console, machine)
     harness.spare_the_children()
     with harness.progress(console, len(loops) * STEPS) as advance:
         results = [run(loop, calls, chosen.seed, advance) for loop in loops]
-    for table in tables(results):
-        console.print("", table)
-    harness.write_json(chosen.json, {"benchmark": "soak", "machine": machine, "seed": chosen.seed, "loops": results})
-    console.print("", f"Results: {chosen.json}", style="dim", soft_wrap=True)
-    if chosen.svg and all(result.get("samples") for result in results):
-        chosen.svg.parent.mkdir(parents=True, exist_ok=True)
-        chosen.svg.write_text(as_svg(results, machine))
-        console.print(f"Chart: {chosen.svg}", style="dim", soft_wrap=True)
+    drawable = all(result.get("samples") for result in results)
+    told = {"benchmark": "soak", "machine": machine, "seed": chosen.seed, "loops": results}
+    svg = (lambda: as_svg(results, machine)) if drawable else None
+    harness.finish(console, chosen, told, tables(results), svg)
     wrong = [f"{result['loop']}: {fault}" for result in results for fault in result["wrong"]]
-    for line in wrong:
-        console.print(f"WRONG: {line}", style="bold red", soft_wrap=True, markup=False, highlight=False)
-    sys.exit(1 if wrong else 0)
+    harness.exit_with(console, wrong)
 
 
 if __name__ == "__main__":

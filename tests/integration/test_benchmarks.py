@@ -21,7 +21,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def run(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str, code: int = 0, first: Path = ROOT) -> str:
     """Run a benchmark to its end, with modules found in *first* before all others; returns what it showed."""
     monkeypatch.setenv("PYTHONPATH", f"{first}:{ROOT}")
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", *arguments]
+    quick = [] if script == "report.py" else ["--quick"]
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *quick, *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
     assert ended.returncode == code, ended.stdout + ended.stderr
     return ended.stdout
@@ -47,12 +48,9 @@ def test_cold_vs_pooled_writes_well_formed_json_and_svg(tmp_path: Path, monkeypa
     results, chart = tmp_path / "deeper" / "results.json", tmp_path / "deeper" / "chart.svg"
     shown = run(monkeypatch, "cold_vs_pooled.py", "--rounds", "1", "--json", str(results), "--svg", str(chart))
     written = json.loads(results.read_text())
-    assert written["machine"].keys() == {"cpu", "cores", "python", "kernel", "loop", "asyncpool", "date"}
+    assert written["machine"].keys() == {"cpu", "cores", "python", "kernel", "loop", "asyncpool", "commit", "date"}
     assert [(case["command"], case["at_a_time"]) for case in written["cases"]] == [
-        ("trivial", 1),
-        ("with_numpy", 1),
-        ("trivial", 50),
-        ("with_numpy", 50),
+        (command, at_a_time) for at_a_time in (1, 10) for command in ("trivial", "with_numpy", "slow_import")
     ]
     for case in written["cases"]:
         assert case["p50_ratio"] > 0
@@ -60,26 +58,151 @@ def test_cold_vs_pooled_writes_well_formed_json_and_svg(tmp_path: Path, monkeypa
         for process in ("cold", "pooled"):
             assert 0 < case[process]["p50"] <= case[process]["p99"]
             assert case[process]["requests"] >= case["at_a_time"]
+            assert case[process]["per_1000"]["seconds"] > 0
+        assert case["cold"]["per_1000"]["seconds"] > case["pooled"]["per_1000"]["seconds"]
+        assert case["cold"]["per_1000"]["memory"] > case["pooled"]["per_1000"]["memory"]
+        assert (case["break_even"] is not None) == (case["at_a_time"] == 1)
+        if case["command"] == "slow_import":
+            assert case["cold"]["per_1000"]["seconds"] > 200  # s; its import alone
     written_on_it = texts(chart)
-    assert written_on_it.count("trivial command") == written_on_it.count("numpy command") == 2
+    assert all(written_on_it.count(title) == 2 for title in ("trivial command", "numpy command", "200 ms import"))
+    assert "When does a pool pay?" in shown
     assert "pooled" in shown
 
 
+FLOORS = [
+    "floor, one child",
+    "asyncpool",
+    "floor, same codec",
+    "blocking echo, pipe",
+    "blocking echo, socketpair",
+]
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_call_overhead_writes_well_formed_json(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every contender has its figures, on either loop."""
-    results = tmp_path / "results.json"
-    run(monkeypatch, "call_overhead.py", "--rounds", "1", "--loop", loop, "--json", str(results))
-    (measured,) = json.loads(results.read_text())["loops"]
+def test_call_overhead_writes_well_formed_json_and_svg(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every contender has its figures, on either loop; asyncpool is held against each."""
+    results, chart = tmp_path / "results.json", tmp_path / "chart.svg"
+    arguments = ("--rounds", "1", "--loop", loop, "--peers", "ProcessPool", "--json", str(results), "--svg", str(chart))
+    run(monkeypatch, "call_overhead.py", *arguments)
+    written = json.loads(results.read_text())
+    (measured,) = written["loops"]
     assert measured["machine"]["loop"] == loop
-    assert [each["name"] for each in measured["contenders"]] == [
-        "floor, one child",
-        "asyncpool",
-        "floor, same codec",
-        "ProcessPoolExecutor",
-        "anyio.to_process",
-    ]
-    assert all(each["one"]["p50"] > 0 and each["hundred"]["per_second"] > 0 for each in measured["contenders"])
+    assert [each["name"] for each in measured["contenders"]] == [*FLOORS, "ProcessPoolExecutor"]
+    for each in measured["contenders"]:
+        assert each["remark"] == ""
+        assert each["one"]["p50"] > 0
+        assert (each["hundred"] is None) == each["name"].startswith("blocking")  # it can do only one at a time
+        assert (each["p50_ratio"] is None) == (each["name"] == "asyncpool")
+    assert {"asyncpool", "ProcessPoolExecutor"} <= set(texts(chart))
+    judged = {each["against"]: each["measured"] for each in written["budgets"]}
+    assert judged["ProcessPoolExecutor"] > 0
+    assert judged["anyio.to_process"] is None  # it was not asked for
+
+
+def test_a_peer_that_fails_is_shown_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither dropped nor does it keep the others from being measured."""
+    (tmp_path / "loky.py").write_text("raise ModuleNotFoundError(\"No module named 'loky'\")")
+    (tmp_path / "pebble.py").write_text("1 / 0")
+    (tmp_path / "mpire.py").write_text("import os; os._exit(3)")
+    remarks = {
+        "loky": "not measured: No module named 'loky'",
+        "pebble": "failed: ZeroDivisionError: division by zero",
+        "mpire": "failed: has ended: it said nothing",
+    }
+    results = tmp_path / "results.json"
+    arguments = ("--rounds", "1", "--loop", "asyncio", "--peers", ",".join(remarks), "--json", str(results))
+    shown = run(monkeypatch, "call_overhead.py", *arguments, first=tmp_path)
+    contenders = json.loads(results.read_text())["loops"][0]["contenders"]
+    assert {each["name"]: each["remark"] for each in contenders} == {**dict.fromkeys(FLOORS, ""), **remarks}
+    assert all((each["one"] is None) == (each["name"] in remarks) for each in contenders)
+    for name, remark in remarks.items():
+        assert f"{name}: {remark}" in " ".join(shown.split())
+
+
+def test_floors_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every floor has its figures, and the start of a worker is held against that of an interpreter."""
+    results = tmp_path / "results.json"
+    run(monkeypatch, "floors.py", "--rounds", "1", "--json", str(results))
+    written = json.loads(results.read_text())
+    assert all(each["figures"]["p50"] > 0 for each in written["floors"])
+    names = {each["name"] for each in written["floors"]}
+    assert {"os.fork()", "python -c pass", 'python -c "import msgspec"', "memcpy of 64 MiB"} <= names
+    (budget,) = written["budgets"]
+    assert budget["measured"] > 0
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+RESULTS = {
+    "question": "What does it cost?\n\nA lot.\n",
+    "quick": False,
+    "chart": "floors.svg",
+    "machine": {
+        "cpu": "Some CPU",
+        "cores": 2,
+        "python": "CPython 3.13.0",
+        "kernel": "Linux 6",
+        "loop": "asyncio",
+        "asyncpool": "1.0",
+        "commit": "abc123",
+        "date": "today",
+    },
+    "tables": [
+        {
+            "title": "Times",
+            "columns": ["", "p50"],
+            "rows": [["asyncpool", "1 µs"], ["slow one", ""]],
+            "caption": "",
+            "own": "asyncpool",
+            "words": 1,
+            "notes": ["slow one: failed: hangs"],
+        }
+    ],
+    "budgets": [
+        {"what": "a call", "against": "the floor", "limit": 1.3, "measured": 1.2, "at_least": False},
+        {"what": "many", "against": "the best", "limit": 5, "measured": 4.0, "at_least": True},
+        {"what": "many", "against": "absent", "limit": 5, "measured": None, "at_least": True},
+        {"what": "many", "against": "also absent", "limit": 5, "measured": None, "at_least": False},
+    ],
+    "losses": ["Somebody is faster."],
+}
+
+
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: dict[str, object]) -> str:
+    (tmp_path / "floors.json").write_text(json.dumps(results))
+    page = tmp_path / "page.md"
+    run(monkeypatch, "report.py", "--results", str(tmp_path), "--page", str(page))
+    return page.read_text()
+
+
+def test_the_page_says_what_was_measured_where_and_where_asyncpool_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables, chart, machine, commit, failures, budgets met and missed, losses, and what is missing."""
+    page = report(tmp_path, monkeypatch, RESULTS)
+    for line in (
+        "- `floors.py`: Some CPU, 2 cores, Linux 6, CPython 3.13.0, asyncio loop, asyncpool 1.0 at abc123, today",
+        "| a call | the floor | ≤ 1.3 x | 1.2 x | met |",
+        "| many | the best | ≥ 5 x | 4 x | missed |",
+        "| many | absent | ≥ 5 x | not measured |  |",
+        "- Somebody is faster.",
+        "What does it cost? A lot.",
+        "![The floors](../images/floors.svg)",
+        "| **asyncpool** | **1 µs** |",
+        "Slow one: failed: hangs.",
+    ):
+        assert line in page.splitlines()
+    assert "1 of 4 are missed" in page
+    assert "no results of `cold_vs_pooled.py`, `call_overhead.py`" in page
+    assert "first impression" not in page
+
+
+def test_the_page_warns_of_short_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes the figures of a --quick run for a measurement."""
+    assert "a first impression, not a measurement" in report(tmp_path, monkeypatch, {**RESULTS, "quick": True})
 
 
 # --- simulate --------------------------------------------------------------------------------------------------------

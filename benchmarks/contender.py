@@ -1,0 +1,235 @@
+"""A peer that takes part: its process, what was measured of it, and why not when it was not.
+
+Law 1: a peer that is not there, fails or hangs is told as such; it neither ends the run nor is dropped from it.
+Law 2: nothing that a peer started in its process group outlives `close`.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from harness import HERE, Batch, Summary, median_ratio, summarize
+from peers import WORKERS, Peer
+
+NODE = HERE / "node"
+START = 60.0  # s that a peer may take until its first answer is there
+GRACE = 60.0  # s that a batch may take beyond its own limit
+END = 10.0  # s to end
+EXPECTED = 8  # trivial(7)
+WARM_UP = (200, 20, 3.0)  # calls, at a time, seconds at most: every worker is started and warm
+
+
+def command(peer: Peer, loop: str) -> list[str]:
+    """What opens a peer in a process of its own, and lets it make calls."""
+    if peer.kind == "node":
+        return ["node", str(NODE / "driver.js"), peer.target, str(WORKERS)]
+    return [sys.executable, str(HERE / "driver.py"), peer.target, loop]
+
+
+class Driver:
+    """A process that makes calls when it is asked to. Its stderr is kept for the case that it fails."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._stderr.close()
+            raise
+
+    def ask(self, **what: Any) -> None:
+        try:
+            print(json.dumps(what), file=_there(self._process.stdin), flush=True)
+        except BrokenPipeError:
+            pass  # it has ended; `said` tells why
+
+    def said(self, limit: float) -> dict[str, Any]:
+        """Its next answer; one with `failed` or `missing` when there is none."""
+        with self._killed_after(limit) as killed:
+            line = _there(self._process.stdout).readline()
+        if killed:
+            return {"failed": f"hangs: no answer within {limit:g} s"}
+        answer: dict[str, Any] = json.loads(line) if line else {"failed": f"has ended: {self._last_words()}"}
+        return answer
+
+    def close(self, limit: float) -> bool:
+        """Let it end, and whatever it started with it; says whether it did so by itself within *limit* seconds."""
+        with self._killed_after(limit) as killed:
+            try:
+                _there(self._process.stdin).close()
+            except BrokenPipeError:
+                pass
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._kill()  # not reaped yet, so the number of the group is still its own
+        self._process.wait()
+        _there(self._process.stdout).close()
+        self._stderr.close()
+        return not killed
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr.read().splitlines() if line.strip()]
+        return lines[-1] if lines else "it said nothing"
+
+    @contextmanager
+    def _killed_after(self, limit: float) -> Iterator[list[bool]]:
+        """Gives a list that is not empty once the time was up."""
+        killed: list[bool] = []
+
+        def up() -> None:
+            killed.append(True)
+            self._kill()
+
+        timer = threading.Timer(limit, up)
+        timer.start()
+        try:
+            yield killed
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _there(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+@dataclass
+class Contender:
+    """A peer, its batches by calls at a time, and a remark when something went wrong."""
+
+    peer: Peer
+    command: Sequence[str]
+    batches: dict[int, list[Batch]] = field(default_factory=dict)
+    remark: str = ""
+    driver: Driver | None = None
+
+    @property
+    def name(self) -> str:
+        return self.peer.name
+
+    @property
+    def measured(self) -> bool:
+        """Are there figures of every round?"""
+        return bool(self.batches) and not self.remark.startswith(("failed", "not measured"))
+
+    def start(self) -> None:
+        """Start it; others may be started before it is ready."""
+        try:
+            self.driver = Driver(self.command)
+        except FileNotFoundError:
+            self.remark = f"not measured: {self.command[0]} is not installed"
+
+    def ready(self, limit: float = START) -> None:
+        """Await its first answer."""
+        answer = self._answer(limit) if self.driver else None
+        if answer and answer["ready"] not in (EXPECTED, None):
+            self.remark = f"failed: trivial(7) is {answer['ready']!r}"
+
+    def make(self, count: int, at_a_time: int, seconds: float, grace: float = GRACE) -> Batch | None:
+        """Let it make a batch of calls; nothing when it fails, or failed before."""
+        if self.remark or self.driver is None:
+            return None
+        self.driver.ask(count=count, at_a_time=at_a_time, seconds=seconds)
+        answer = self._answer(seconds + grace)
+        return Batch(**answer) if answer else None
+
+    def close(self, limit: float = END) -> None:
+        """Let it end; kill it when it does not."""
+        if self.driver is not None and not self.driver.close(limit) and not self.remark:
+            self.remark = f"does not end: killed after {limit:g} s"
+        self.driver = None
+
+    def _answer(self, limit: float) -> dict[str, Any] | None:
+        assert self.driver is not None
+        answer = self.driver.said(limit)
+        if "missing" in answer:
+            self.remark = f"not measured: {answer['missing']}"
+        elif "failed" in answer:
+            self.remark = f"failed: {answer['failed']}"
+        return None if self.remark else answer
+
+    # What the tables say of it.
+
+    def summary(self, at_a_time: int) -> Summary | None:
+        """All its rounds; None when it was not measured."""
+        return summarize(self.batches[at_a_time]) if self.measured and at_a_time in self.batches else None
+
+    def p50_ratio(self, other: "Contender", at_a_time: int = 1) -> float | None:
+        """How many times the other's p50 this one's is."""
+        return self._ratio(other, at_a_time, lambda batch: batch.p50)
+
+    def rate_ratio(self, other: "Contender", at_a_time: int) -> float | None:
+        """How many times as many calls a second as the other this one makes."""
+        return self._ratio(other, at_a_time, lambda batch: batch.per_second)
+
+    def _ratio(self, other: "Contender", at_a_time: int, figure: Callable[[Batch], float]) -> float | None:
+        if self.summary(at_a_time) is None or other.summary(at_a_time) is None:
+            return None
+        ours, theirs = ([figure(batch) for batch in each.batches[at_a_time]] for each in (self, other))
+        return median_ratio(ours, theirs)
+
+
+def remarks(contenders: Sequence[Contender]) -> list[str]:
+    """What went wrong, by name."""
+    return [f"{each.name}: {each.remark}" for each in contenders if each.remark]
+
+
+@contextmanager
+def opened(contenders: Sequence[Contender]) -> Iterator[None]:
+    """Start all and await that they are ready; at the end none is left."""
+    try:
+        for each in contenders:
+            each.start()
+        for each in contenders:
+            each.ready()
+        yield
+    finally:
+        for each in contenders:
+            each.close()
+
+
+def rounds(
+    contenders: Sequence[Contender],
+    count: int,
+    calls: Callable[[Peer], dict[int, int]],
+    seconds: float,
+    advance: Callable[[], None],
+) -> None:
+    """Fill in the batches: *calls* gives, for a peer, calls of one round by calls at a time.
+
+    The contenders take turns, in another order in each round: none runs always after the same one.
+    """
+    for each in contenders:
+        if any(at_a_time > 1 for at_a_time in calls(each.peer)):
+            each.make(*WARM_UP)
+    order = random.Random(1)
+    for _ in range(count):
+        for each in order.sample(contenders, len(contenders)):
+            for at_a_time, number in calls(each.peer).items():
+                batch = each.make(number, at_a_time, seconds)
+                if batch:
+                    each.batches.setdefault(at_a_time, []).append(batch)
+                advance()

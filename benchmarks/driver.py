@@ -1,0 +1,67 @@
+"""Opens one peer and makes batches of calls, as they are asked for on stdin; answers on stdout, a line of JSON each.
+
+Each contender has such a process of its own: none has the threads and processes of another around it, and one that
+hangs can be killed. Usage: driver.py MODULE:FUNCTION LOOP
+"""
+
+import functools
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+# Not more than that: a pool that spawns its workers runs this file's head in each of them.
+
+
+def take_stdout() -> int:
+    """Return a descriptor for the answers; what a peer prints goes to stderr."""
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    return answers
+
+
+def say(answers: int, **what: Any) -> None:
+    with open(answers, "w", closefd=False) as file:
+        file.write(json.dumps(what) + "\n")
+
+
+async def serve(opened: Any, answers: int) -> None:
+    import anyio.to_thread
+    import harness
+
+    async with opened() as request:
+        say(answers, ready=plain(await request(7)))
+        while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+            batch = await harness.batch(request, **json.loads(line))
+            say(answers, latencies=batch.latencies, elapsed=batch.elapsed)
+
+
+def plain(answer: object) -> int | None:
+    return answer if isinstance(answer, int) else None
+
+
+def main() -> None:
+    answers = take_stdout()
+    module, _, function = sys.argv[1].partition(":")
+    try:
+        peer = importlib.import_module(f"peers.{module}")
+        serving = functools.partial(serve, getattr(peer, function), answers)
+        if getattr(peer, "BACKEND", "") == "trio":
+            import trio
+
+            trio.run(serving)
+        else:
+            import harness
+
+            harness.run(serving, sys.argv[2])
+    except ModuleNotFoundError as error:
+        say(answers, missing=str(error))
+        sys.exit(1)
+    except BaseException as error:
+        say(answers, failed=" ".join(f"{type(error).__name__}: {error}".split()))
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""concurrent.futures of the standard library, the usual way to do it."""
+
+import contextlib
+import multiprocessing
+from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
+
+from harness import Request
+
+from peers import WORKERS, through
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Request]:
+    # Not forked: a fork would copy the event loop. Once running it makes no difference.
+    with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield through(executor)
