@@ -1,6 +1,6 @@
 """What the benchmark calls, and what a process per request looks like: started, one frame in, one frame out, ended.
 
-The pool imports the same two functions from this file, so both sides run the same commands.
+The pool imports the same functions from this file, so both sides run the same commands.
 """
 
 import struct
@@ -17,6 +17,10 @@ def with_numpy(number: int) -> float:
     import numpy as np
 
     return float(np.linspace(0, number, 100).sum())
+
+
+def same(value: object) -> object:
+    return value
 
 
 if __name__ == "__main__":

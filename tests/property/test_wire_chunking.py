@@ -39,7 +39,7 @@ def feed(reader: FrameReader, data: bytes, cuts: list[int]) -> list[tuple[bytes,
             room[:count] = data[at : at + count]
             at += count
             found += reader.received(count)
-    return [(bytes(body), bytes(buffers)) for body, buffers in found]
+    return [(bytes(body), b"".join(each.getvalue() for each in buffers)) for body, buffers in found]
 
 
 def packed(body: bytes, buffers: bytes) -> bytes:
