@@ -1,7 +1,7 @@
 """What do large values cost? 64 MiB there and back, through asyncpool and through its alternatives.
 
 The *floor* is what two processes can do at all: the same bytes over the same kind of socket, blocking, into memory that
-is used again and again. *With fresh memory* is the same floor when either side receives into memory that it has just
+is used again and again. *New memory* is the same floor when either side receives into memory that it has just
 got, as everybody must who hands the value over. The contenders take turns within each round.
 
 A second table tells how late an event loop is while four calls carry such values: a ticker wants to wake every 10 ms.
@@ -114,8 +114,8 @@ def contenders(size: int) -> list[Contender]:
     return [
         Contender("asyncpool", asyncpool_pool),
         Contender("ProcessPoolExecutor", process_pool_executor),
-        Contender("floor, memory used again", functools.partial(floor, size, fresh=False), blocks=True),
-        Contender("floor, fresh memory", functools.partial(floor, size, fresh=True), blocks=True),
+        Contender("floor, old memory", functools.partial(floor, size, fresh=False), blocks=True),
+        Contender("floor, new memory", functools.partial(floor, size, fresh=True), blocks=True),
     ]
 
 
@@ -179,10 +179,12 @@ def table(measured: Sequence[Contender], size: int, loop: str) -> Table:
     """The results of one loop for the terminal."""
     shown = Table(
         title=f"{size >> 20} MiB there and back, {loop} loop",
-        caption="ratio: asyncpool over this one, median of the rounds; late: of a tick every 10 ms beside 4 arrays",
-        **{"box": SIMPLE_HEAD, "pad_edge": False, "show_edge": False},
+        caption="ratio: asyncpool over this one, median of the rounds; late: a tick every 10 ms, beside 4 arrays",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
     )
-    for name in ("", "bytes", "ratio", "array", "ratio", "late, p50", "late, most"):
+    for name in ("", "bytes", "ratio", "array", "ratio", "late", "most"):
         shown.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in rows(measured):
         own = row["name"] == "asyncpool"

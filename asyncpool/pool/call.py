@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -142,7 +142,7 @@ class Call(msgspec.Struct, eq=False):
     exclusive: bool = False
     key: Hashable = None
     items: int = 0
-    buffers: list[Buffer] = []
+    buffers: Sequence[Buffer] = ()
 
     @property
     def title(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -281,15 +281,15 @@ class Caller:
         number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
         told = ledger.time_limit(target.reference, options.timeout, items)
         run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
-        large: list[Buffer] = []
+        large: Sequence[Buffer] = ()
         try:
-            if (_INSIDE(map(type, args)) and (not kwargs or _INSIDE(map(type, kwargs.values())))) or items:
+            small = not args or _INSIDE(map(type, args))
+            if items or (small and (not kwargs or _INSIDE(map(type, kwargs.values())))):
                 body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
                 size = len(body)
             else:
-                sent, named = buffers.take_all_out(args, kwargs, large)
-                lengths = [len(each) for each in large]
-                body = self.codec.encode(messages.call(number, run, sent, named, told, credit, options.meta, lengths))
+                inside, named, large, lengths = buffers.take_all_out(args, kwargs)
+                body = self.codec.encode(messages.call(number, run, inside, named, told, credit, options.meta, lengths))
                 size = len(body) + sum(lengths)
         except Exception as error:  # encoding runs the user's own properties
             raise _blame(self.codec, args, kwargs, error) from None
@@ -540,7 +540,7 @@ def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
     if isinstance(reply, Failure):
         raise failure.rebuild(reply.error, call.pid)
     try:
-        return payload.opened(decoder, reply)
+        return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
     except Exception as error:  # decoding runs the user's own __post_init__
         refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
         refused.message, refused.worker_pid = str(refused.args[0]), call.pid

@@ -101,7 +101,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._pieces and not (self._buffered and self._holds_back()):
             # The transport would add a microsecond under asyncio, and under uvloop wait for the end of the loop's step.
             try:
-                sent = self._spare.sendmsg([frame, buffers[0]]) if buffers else self._spare.send(frame)
+                sent = self._spare.sendmsg((frame, buffers[0])) if buffers else self._spare.send(frame)
             except BlockingIOError:
                 pass
             except OSError:  # the worker is gone, as the transport will find out by itself

@@ -117,7 +117,11 @@ class Stream(Generic[Y, T]):
         self.delivered = True
         self._take(begun.call, 1)
         try:
-            value: Y = payload.opened(begun.updates, update)
+            value: Y = (
+                begun.updates.decode_with(update.value, update.buffers)
+                if update.buffers
+                else begun.updates.decode(update.value)
+            )
         except Exception as error:  # decoding runs the user's own __post_init__
             text = f"{begun.call.title} sent an update that its annotation does not say: {error}"
             refused = ResultError(text)

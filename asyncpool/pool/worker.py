@@ -309,17 +309,17 @@ class Worker:
         self._last = call
         if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
             call.body = messages.with_deadline(call.body, timeout)
-        size = len(call.body)
-        if not call.buffers:
-            self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
-        else:
+        if call.buffers:
             self._send_with_buffers(call)
+        else:
+            size = len(call.body)
+            self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
 
     def _send_with_buffers(self, call: Call) -> None:
         if not self._takes_buffers:
-            call.body, call.buffers = buffers.put_back(call.body, call.buffers), []
+            call.body, call.buffers = buffers.put_back(call.body, call.buffers), ()
         size = len(call.body)
         self._connection.send(_header(size + sum(map(len, call.buffers)), size) + call.body, call.buffers)
 

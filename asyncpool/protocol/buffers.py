@@ -56,12 +56,14 @@ def take_out(value: Any, buffers: list[Buffer]) -> Any:
     return Ext(CODE, _encode((len(buffers) - 1,)))
 
 
-def take_all_out(args: Sequence[Any], kwargs: dict[str, Any], buffers: list[Buffer]) -> tuple[Any, Any]:
-    """Do the same with each argument."""
-    return (
-        [take_out(value, buffers) for value in args],
-        {name: take_out(value, buffers) for name, value in kwargs.items()},
-    )
+def take_all_out(
+    args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any], list[Buffer], list[int]]:
+    """Do the same with each argument; returns what stands in the body, the buffers, and their lengths."""
+    buffers: list[Buffer] = []
+    inside = [take_out(value, buffers) for value in args]
+    named = {name: take_out(value, buffers) for name, value in kwargs.items()}
+    return inside, named, buffers, [len(each) for each in buffers]
 
 
 def find(data: Buffer | msgspec.Raw) -> bytes | None:

@@ -53,19 +53,6 @@ class Decodes(Protocol):
         """Do the same with a value that may be in one of the *received* buffers; it is taken out of them."""
 
 
-class Answer(Protocol):
-    """A message with one value: a Result or Update."""
-
-    value: msgspec.Raw
-    buffers: list[Any]
-
-
-def opened(decoder: Decodes, answer: Answer) -> Any:
-    """Return the value of *answer*, as *decoder* has it; its buffers are taken."""
-    received = answer.buffers
-    return decoder.decode_with(answer.value, received) if received else decoder.decode(answer.value)
-
-
 class Codec:
     """Encodes and decodes, with what one side of one pool may do.
 
