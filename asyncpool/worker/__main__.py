@@ -96,6 +96,8 @@ def greeting(channel: Channel) -> Hello | None:
             f"install the same asyncpool for both (this one is in {sys.prefix})"
         )
     channel.limit = hello.max_message
+    if hello.concurrency == 1:
+        channel.read_ahead()
     return hello
 
 

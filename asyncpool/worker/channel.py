@@ -35,7 +35,7 @@ class Channel:
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
         self._writes = writes
-        self._most = AHEAD
+        self._most = HEADER_SIZE
         self._buffers: list[wire.Received] = []
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
@@ -64,7 +64,11 @@ class Channel:
                 return start[HEADER_SIZE:]  # one whole frame and no more: nearly all are
         return self._receive(start)
 
-    def read_frame_by_frame(self) -> None:
+    def read_ahead(self) -> None:
+        """Read what has come from now on, and not only the next frame: who takes one call at a time may."""
+        self._most = AHEAD
+
+    def read_when_ready(self) -> None:
         """Read nothing ahead from now on, and only when there is something to be read: without ``wait``."""
         self._most = HEADER_SIZE
         self.wait = bool(1).__bool__

@@ -104,7 +104,7 @@ class AsyncSession(Session):
 
     async def serve(self, begun: Begun | None) -> None:
         """Answer calls."""
-        self.channel.read_frame_by_frame()
+        self.channel.read_when_ready()
         self._loop.add_reader(self.channel.descriptor, self._readable)
         self._loop.add_reader(self._leave.descriptor, self._leave.drain)
         self._leave.on_asked = lambda: self._loop.call_soon_threadsafe(self._leave_if_idle)

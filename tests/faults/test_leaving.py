@@ -14,6 +14,7 @@ import pytest
 from asyncpool import Event, Pool, WorkerCrashed
 from tests.conftest import Gate
 from tests.support import commands
+from tests.support.by_hand import Parent
 from tests.support.processes import alive
 from tests.support.waiting import eventually, eventually_now
 
@@ -38,6 +39,18 @@ async def test_an_idle_worker_leaves_at_once() -> None:
         assert pool.stats().exited == {"left": 1}
         [ended] = [event for event in events if event.kind == "exited"]
         assert (ended.exit_code, ended.reason) == (0, None)
+
+
+def test_a_worker_that_has_answered_a_ping_leaves_at_once() -> None:
+    """It waits for the next frame as after a call, and the signal need not wait for it."""
+    parent = Parent("tests.support.commands")
+    try:
+        parent.send(5, 77)
+        assert parent.receive() == [36, 77]
+        parent.process.send_signal(signal.SIGTERM)
+        assert parent.process.wait(5) == 0
+    finally:
+        parent.close()
 
 
 async def test_a_busy_worker_finishes_its_call_and_leaves(gate: Gate) -> None:

@@ -5,20 +5,16 @@ import contextlib
 import functools
 import os
 import signal
-import socket
-import struct
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from asyncpool import CommandError, CommandTimeout, Pool, PoolClosed, WorkerCrashed
 from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
+from tests.support.by_hand import Parent
 from tests.support.processes import there
 from tests.support.waiting import eventually
 
@@ -413,51 +409,6 @@ async def test_an_idle_worker_with_a_loop_leaves_at_once() -> None:
 # --- frame by frame --------------------------------------------------------------------------------------------------
 
 
-class Parent:
-    """The parent's end, by hand."""
-
-    def __init__(self, *modules: str) -> None:
-        self._ours, theirs = socket.socketpair()
-        self._ours.settimeout(10)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "asyncpool.worker"], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
-        )
-        theirs.close()
-        self.send(1, [1], 2**27, 4, list(modules), sys.path, 0)
-        assert self.receive()[0] == 32
-
-    def send(self, *message: Any) -> None:
-        body = msgspec.msgpack.encode(message)
-        self._ours.sendall(struct.pack("<II", len(body), len(body)) + body)
-
-    def call(self, number: int, function: Any, *args: Any, credit: int = 0) -> None:
-        self.send(2, number, [function.__module__, function.__qualname__], args, {}, None, credit)
-
-    def receive(self) -> list[Any]:
-        size = struct.unpack("<II", self._exactly(8))[0]
-        message: list[Any] = msgspec.msgpack.decode(self._exactly(size))
-        return message
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            piece = self._ours.recv(size - len(data))
-            assert piece, "the worker has ended"
-            data += piece
-        return data
-
-    def shut(self) -> None:
-        self._ours.shutdown(socket.SHUT_WR)
-
-    def close(self) -> tuple[int, bytes]:
-        self._ours.close()
-        try:
-            _, err = self.process.communicate(timeout=10)
-        finally:
-            self.process.kill()
-        return self.process.returncode, err
-
-
 @pytest.fixture
 def parent() -> Iterator[Parent]:
     parent = Parent("tests.support.coroutines", "tests.support.updates")
@@ -520,5 +471,5 @@ def test_cancel_and_credit_for_what_is_settled_are_ignored(parent: Parent) -> No
 def test_a_parent_that_talks_nonsense_or_goes_away_ends_the_worker(parent: Parent) -> None:
     """Though async commands run: nobody waits for them."""
     parent.call(1, coroutines.answer, "never", 60)
-    parent._ours.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    parent.ours.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     assert parent.process.wait(10) != 0

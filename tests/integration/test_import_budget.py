@@ -19,6 +19,7 @@ HEAVY = {
     "pickle",
     "ctypes",
     "signal",  # needs enum
+    "typing_extensions",  # msgspec would have it
 }
 
 
@@ -45,6 +46,12 @@ def test_registering_a_type_costs_nothing() -> None:
     register = "asyncpool.register_type(type('A', (), {}), encode=repr, decode=repr, code=64)"
     new = imported_by(f"import asyncpool; {register}") - imported_by("pass")
     assert new == {"__future__", "asyncpool", "asyncpool.types"}
+
+
+def test_what_a_worker_does_without_is_there_for_others() -> None:
+    """A command may import typing_extensions, and has msgspec as it is elsewhere."""
+    assert "typing_extensions" not in imported_by("import asyncpool.worker")
+    assert {"typing_extensions", "msgspec"} <= imported_by("import asyncpool.worker, typing_extensions")
 
 
 async def test_a_worker_without_modules_has_imported_nothing_heavy() -> None:

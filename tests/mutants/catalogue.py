@@ -101,7 +101,7 @@ MUTANTS = (
         1,
         "a call above max_message is sent, and costs its worker",
         "pool/caller.py",
-        "if len(body) > self._config.max_message:",
+        "if size > self._config.max_message:",
         "if False:",
         ("integration/test_run.py::test_max_message_is_checked_in_both_directions",),
     ),
