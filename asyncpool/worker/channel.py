@@ -83,6 +83,8 @@ class Channel:
             wire.check(total, body, self.limit, start)
         end = HEADER_SIZE + total
         self.ahead = start[end:]
+        if total == body:
+            return start[HEADER_SIZE:end] if len(start) >= end else self._complete(start[HEADER_SIZE:], total) or None
         large = wire.Large(total, body, messages.lengths)
         large.fill(start[HEADER_SIZE:end])
         while large.rest:

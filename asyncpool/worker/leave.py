@@ -78,7 +78,10 @@ class Leave:
         return False
 
     def _heed(self) -> None:
-        _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
+        try:
+            _signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
+        except ValueError:
+            pass  # a thread of a command reads for itself: only the main thread can do this
 
     @property
     def descriptor(self) -> int:
