@@ -9,7 +9,6 @@ Law 3: each buffer is received into memory of its own, which the value then take
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,7 +110,7 @@ def put_back(body: bytes, buffers: Sequence[Buffer]) -> bytes:
 def _taken(number: int, received: list[Received | None]) -> Received:
     """Return the buffer of this number; nothing keeps it any more but its value."""
     buffer = received[number] if 0 <= number < len(received) else None
-    if not isinstance(buffer, io.BytesIO):
+    if not isinstance(buffer, Received):
         raise ValueError(f"a value in buffer {number}, which did not come or was taken: {len(received)} came")
     received[number] = None
     return buffer

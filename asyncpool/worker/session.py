@@ -324,7 +324,8 @@ class Session(Runtime):
         with self._writing:
             if running.stop or running.settled:
                 return True
-            if not running.take(len(body) + sum(map(len, buffers)) if buffers else len(body)):
+            size = len(body) + sum(map(len, buffers)) if buffers else len(body)
+            if not running.take(size):
                 return False
             self.channel.send(body, buffers)
             return True

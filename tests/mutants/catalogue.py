@@ -351,7 +351,7 @@ MUTANTS = (
         5,
         "a command sends updates without end, whether they are taken or not",
         "worker/session.py",
-        "if not running.take(len(body)):",
+        "if not running.take(size):",
         "if running.take(len(body)) and False:",
         ("integration/test_streams.py::test_a_slow_consumer_stops_the_command",),
     ),
