@@ -20,20 +20,21 @@ GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
 RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are received straight into their own buffer
 QUOTED = 120  # bytes of a bad frame that an error shows
 
-Buffer = bytes | bytearray | memoryview
-Frame = tuple[Buffer, "Sequence[Received]"]  # a received one: the body, and the buffers behind it
-Lengths = Callable[[Buffer, int], list[int]]  # of the buffers, from the body and the bytes behind it
-
 
 class Received(io.BytesIO):
     """A buffer that was received.
 
-    Its memory is that of a bytes object which nobody else has: filled by ``getbuffer()``, it comes out of ``getvalue()``
-    without a copy, and nothing has cleared it before.
+    Its memory is that of a bytes object which nobody else has: filled by ``getbuffer()``, it comes out of
+    ``getvalue()`` without a copy, and nothing has cleared it before.
     """
 
     def close(self) -> None:
         """Do nothing: the garbage collector calls this, also while a memoryview of the same cycle is alive."""
+
+
+Buffer = bytes | bytearray | memoryview
+Frame = tuple[Buffer, Sequence[Received]]  # a received one: the body, and the buffers behind it
+Lengths = Callable[[Buffer, int], list[int]]  # of the buffers, from the body and the bytes behind it
 
 
 class FrameError(Exception):
