@@ -235,7 +235,7 @@ def lengths(body: Buffer, size: int) -> list[int]:
         return [size]  # of a message that is skipped
     if (
         not isinstance(listed, list)
-        or not all(type(each) is int and each >= 0 for each in listed)
+        or not all(type(each) is int and each > 0 for each in listed)
         or sum(listed) != size
     ):
         raise FrameError(f"{size:,} bytes behind a message that tells of buffers of {listed or 0} bytes{quote(body)}")

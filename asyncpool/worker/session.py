@@ -80,6 +80,8 @@ class Session(Runtime):
             while not self.stopping:
                 message = self._receive()
                 if isinstance(message, Call):
+                    if message.buffers:
+                        message.buffers = self.channel.take_buffers()
                     return message
                 self._heed(message)
         return None
@@ -88,18 +90,15 @@ class Session(Runtime):
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
         message = self._receive()
         if isinstance(message, Call):
+            if message.buffers:
+                message.buffers = self.channel.take_buffers()
             self.early.append(message)
         else:
             self._heed(message)
 
     def _receive(self) -> messages.ToWorker | None:
         body = self.channel.receive()
-        if body is None:
-            return Stop()
-        message = messages.decode_to_worker(body)
-        if isinstance(message, Call) and message.buffers:
-            message.buffers = self.channel.take_buffers()
-        return message
+        return Stop() if body is None else messages.decode_to_worker(body)
 
     def _heed(self, message: messages.ToWorker | None) -> None:
         """Do what a message says that is no Call."""
@@ -243,7 +242,11 @@ class Session(Runtime):
         limit = self.channel.limit - spare
         if not isinstance(value, Failure):
             try:
-                encoded, size = self._encoded(Result, number, value, buffers)
+                if buffers is None:
+                    encoded = self.registry.codec.encode(Result(number, value))
+                    size = len(encoded)
+                else:
+                    encoded, size = self._encoded(Result, number, value, buffers)
             except Exception as error:  # encoding runs the user's own properties
                 value = Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
             else:
@@ -258,18 +261,11 @@ class Session(Runtime):
             encoded = messages.encode(Failure(number, failure.shorten(value.error, limit // 32)))
         return encoded
 
-    def _encoded(
-        self, kind: Callable[..., Any], number: int, value: Any, buffers: list[Buffer] | None
-    ) -> tuple[bytes, int]:
+    def _encoded(self, kind: Callable[..., Any], number: int, value: Any, buffers: list[Buffer]) -> tuple[bytes, int]:
         """Return a Result or Update as a frame's body, and the bytes of that and of its buffers."""
-        encode = self.registry.codec.encode
-        if buffers is not None:
-            value = take_out(value, buffers)
-        if not buffers:
-            body = encode(kind(number, value))
-            return body, len(body)
+        value = take_out(value, buffers)
         lengths = [len(each) for each in buffers]
-        body = encode(kind(number, value, lengths))
+        body = self.registry.codec.encode(kind(number, value, lengths))
         return body, len(body) + sum(lengths)
 
     # --- updates -----------------------------------------------------------------------------------------------------
@@ -313,11 +309,15 @@ class Session(Runtime):
         Raises:
             TypeError, ValueError: It cannot travel.
         """
-        buffers: list[Buffer] | None = None if running.quiet or type(update) in INSIDE else []
-        body, size = self._encoded(Update, running.id, update, buffers)
+        buffers: list[Buffer] = []
+        if running.quiet or type(update) in INSIDE:
+            body = self.registry.codec.encode(Update(running.id, update))
+            size = len(body)
+        else:
+            body, size = self._encoded(Update, running.id, update, buffers)
         if size > self.channel.limit:
             raise ValueError(f"it is {size:,} bytes, above max_message of {self.channel.limit:,}")
-        return body, buffers or ()
+        return body, buffers
 
     def try_to_send(self, running: Running, body: bytes, buffers: Sequence[Buffer] = ()) -> bool:
         """Send an update, or drop it when the call shall stop; False: there is no credit."""

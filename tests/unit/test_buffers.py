@@ -188,7 +188,8 @@ def test_a_place_within_a_value_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("listed", "size"), [([], 5), ([4], 5), ([5, 1], 5), ([-1, 6], 5), ([2**70], 5), (["5"], 5), ([True, 4], 5)]
+    ("listed", "size"),
+    [([], 5), ([4], 5), ([0, 5], 5), ([5, 1], 5), ([-1, 6], 5), ([2**70], 5), (["5"], 5), ([True, 4], 5)],
 )
 def test_lengths_that_are_not_those_of_the_buffers_are_no_frame(listed: list[Any], size: int):
     """Before any memory is taken for them."""
