@@ -195,7 +195,7 @@ def test_lengths_that_are_not_those_of_the_buffers_are_no_frame(listed: list[Any
     """Before any memory is taken for them."""
     body = payload.encode(messages.call(1, "echo", [], {}, None, 0, {}, listed))
     with pytest.raises(FrameError):
-        messages.lengths(body, size)
+        messages.lengths(body, 5)
 
 
 def test_a_message_that_may_be_skipped_may_have_buffers():
