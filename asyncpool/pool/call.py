@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -13,6 +13,7 @@ from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Cause
 from asyncpool.protocol.edge import Kind
 from asyncpool.protocol.messages import Failure, Result, Update
+from asyncpool.protocol.wire import Buffer
 
 Reply = Result | Failure
 
@@ -88,6 +89,7 @@ class Call(msgspec.Struct, eq=False):
         future: Gets the reply, or the error.
         command: What to run.
         body: The Call message, encoded.
+        buffers: Large arguments, which travel behind it: the caller's own memory.
         told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
         retries: Times that it may be run again after a crash.
@@ -140,6 +142,7 @@ class Call(msgspec.Struct, eq=False):
     exclusive: bool = False
     key: Hashable = None
     items: int = 0
+    buffers: Sequence[Buffer] = ()
 
     @property
     def title(self) -> str:

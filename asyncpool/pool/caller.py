@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -26,8 +26,9 @@ from asyncpool.pool.reference import Reference, reference, unroll
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.stream import WINDOW, Stream
 from asyncpool.pool.supervisor import Supervisor
-from asyncpool.protocol import edge, failure, messages, payload
+from asyncpool.protocol import buffers, edge, failure, messages, payload
 from asyncpool.protocol.messages import Failure
+from asyncpool.protocol.wire import Buffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Options:
     return_exceptions: bool = False
 
 
+_INSIDE = buffers.INSIDE.issuperset
 AS_DECLARED = Options()  # whatever the command and the pool say
 
 
@@ -279,13 +281,21 @@ class Caller:
         number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
         told = ledger.time_limit(target.reference, options.timeout, items)
         run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
+        large: Sequence[Buffer] = ()
         try:
-            body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
+            small = not args or _INSIDE(map(type, args))
+            if items or (small and (not kwargs or _INSIDE(map(type, kwargs.values())))):
+                body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
+                size = len(body)
+            else:
+                inside, named, large, lengths = buffers.take_all_out(args, kwargs)
+                body = self.codec.encode(messages.call(number, run, inside, named, told, credit, options.meta, lengths))
+                size = len(body) + sum(lengths)
         except Exception as error:  # encoding runs the user's own properties
             raise _blame(self.codec, args, kwargs, error) from None
-        if len(body) > self._config.max_message:
+        if size > self._config.max_message:
             raise PayloadError(
-                f"the call takes {len(body):,} bytes, above the pool's max_message of {self._config.max_message:,}: "
+                f"the call takes {size:,} bytes, above the pool's max_message of {self._config.max_message:,}: "
                 "raise it, or pass the name of a file"
             )
         call = Call(
@@ -301,6 +311,8 @@ class Caller:
             options.on_cancel,
         )
         call.learnt = ledger.learnt
+        if large:
+            call.buffers = large
         call.key, call.items = options.key, items
         if self._config.concurrency > 1:
             call.exclusive = ledger.excludes(call)
@@ -528,7 +540,7 @@ def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
     if isinstance(reply, Failure):
         raise failure.rebuild(reply.error, call.pid)
     try:
-        return decoder.decode(reply.value)
+        return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
     except Exception as error:  # decoding runs the user's own __post_init__
         refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
         refused.message, refused.worker_pid = str(refused.args[0]), call.pid

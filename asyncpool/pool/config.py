@@ -26,7 +26,7 @@ from asyncpool.protocol.messages import MAIN
 
 # `-m` would import runpy, 3 ms.
 BOOT = (
-    "import sys; sys.path[:0] = {first}; sys.path += {last}; from {main} import main; "
+    "import sys; sys.path[:0] = {first}; sys.path += {last}; import asyncpool.worker.lean; from {main} import main; "
     "main(stack={stack}, parent={parent}, linger={linger})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path

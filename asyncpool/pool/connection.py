@@ -13,7 +13,7 @@ import sys
 import termios
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from asyncpool.protocol import messages, wire
@@ -54,7 +54,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, receiver: Receiver, clock: Callable[[], float]) -> None:
         self._receiver = receiver
         self._clock = clock
-        self._reader = wire.FrameReader(wire.GREETING_LIMIT)
+        self._reader = wire.FrameReader(wire.GREETING_LIMIT, messages.lengths)
         self._transport: asyncio.Transport | None = None
         self._spare: socket.socket | None = None  # a second descriptor: reads what the transport leaves behind
         self._pieces: deque[memoryview] = deque()
@@ -92,8 +92,8 @@ class Connection(asyncio.BufferedProtocol):
         """True while not everything that was sent is in the kernel's hands."""
         return self._paused or self._dropped or bool(self._pieces)
 
-    def send(self, frame: bytes) -> None:
-        """Send one frame; it stays unsent when the connection is lost."""
+    def send(self, frame: bytes, buffers: Sequence[wire.Buffer] = ()) -> None:
+        """Send one frame, and the buffers that belong to it; it stays unsent when the connection is lost."""
         if self._transport is None or self._spare is None:
             self._dropped = True
             return
@@ -101,20 +101,22 @@ class Connection(asyncio.BufferedProtocol):
         if not self._pieces and not (self._buffered and self._holds_back()):
             # The transport would add a microsecond under asyncio, and under uvloop wait for the end of the loop's step.
             try:
-                sent = self._spare.send(frame)
+                sent = self._spare.sendmsg((frame, buffers[0])) if buffers else self._spare.send(frame)
             except BlockingIOError:
                 pass
             except OSError:  # the worker is gone, as the transport will find out by itself
                 self.unread = self._dropped = True
                 return
-            if sent == len(frame):
+            if sent == len(frame) and not buffers:
                 return
         if self._transport.is_closing():
             # It has met the end and will say so in its next step. It would drop this without a word.
             self._dropped = True
             return
-        view = memoryview(frame)[sent:]
-        self._pieces.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
+        for part in (frame, *buffers):
+            view = memoryview(part)[sent:]
+            sent = max(0, sent - len(part))
+            self._pieces.extend(view[at : at + PIECE] for at in range(0, len(view), PIECE))
         self._send_pieces()
 
     async def wait_lost(self, timeout: float) -> None:
@@ -152,8 +154,10 @@ class Connection(asyncio.BufferedProtocol):
         error = None
         if not self._failed:
             try:
-                for body, _ in self._reader.received(nbytes):
+                for body, buffers in self._reader.received(nbytes):
                     message = messages.decode_to_parent(body)
+                    if buffers:
+                        messages.attach(message, buffers)
                     if message is not None:
                         found.append(message)
                 if found and self._reader.partial:

@@ -117,7 +117,11 @@ class Stream(Generic[Y, T]):
         self.delivered = True
         self._take(begun.call, 1)
         try:
-            value: Y = begun.updates.decode(update.value)
+            value: Y = (
+                begun.updates.decode_with(update.value, update.buffers)
+                if update.buffers
+                else begun.updates.decode(update.value)
+            )
         except Exception as error:  # decoding runs the user's own __post_init__
             text = f"{begun.call.title} sent an update that its annotation does not say: {error}"
             refused = ResultError(text)
@@ -184,7 +188,7 @@ class Stream(Generic[Y, T]):
         begun = self._begun
         if begun is None or self._credit <= 0 or sum(self._sizes) >= MOST_BYTES:
             return False
-        self._sizes.append(len(memoryview(update.value)))
+        self._sizes.append(update.size if update.buffers else len(memoryview(update.value)))
         self._credit -= 1
         self._pause_if_starved(begun.call)
         if self._left:

@@ -34,7 +34,7 @@ from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.reference import main_script
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
-from asyncpool.protocol import messages, wire
+from asyncpool.protocol import buffers, messages, wire
 from asyncpool.protocol.messages import Cancel, Credit, Failure, Log, Ping, Pong, Ready, Result, Stop, Update
 
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
@@ -162,6 +162,7 @@ class Worker:
         self.weighed: float = self.born  # when its memory was last looked at
         self._was_ready = False
         self._has_lifespans = False
+        self._takes_buffers = False
         self._child: Process | None = None
         self._stderr: Stderr | None = None
         self._journal: Journal | None = None
@@ -308,10 +309,19 @@ class Worker:
         self._last = call
         if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
             call.body = messages.with_deadline(call.body, timeout)
-        size = len(call.body)
-        self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
+        if call.buffers:
+            self._send_with_buffers(call)
+        else:
+            size = len(call.body)
+            self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
+
+    def _send_with_buffers(self, call: Call) -> None:
+        if not self._takes_buffers:
+            call.body, call.buffers = buffers.put_back(call.body, call.buffers), ()
+        size = len(call.body)
+        self._connection.send(_header(size + sum(map(len, call.buffers)), size) + call.body, call.buffers)
 
     def credit(self, call: Call, count: int) -> None:
         """Let a call send more updates."""
@@ -441,6 +451,7 @@ class Worker:
         self._connection.set_limit(self._config.max_message)
         self.language = ready.language
         self._has_lifespans = ready.lifespans > 0
+        self._takes_buffers = ready.buffers
         self._owner.ready(self, ready)
 
     def _pass_check(self) -> None:

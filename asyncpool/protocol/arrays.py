@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
+CODE = 4  # of the ext value that is an array
 _KINDS = "biufcmMSU"  # of numpy.dtype.kind: what is nothing but its bytes
 _NUMBERS = "biufcSU"  # what has a built-in counterpart that loses nothing
 
@@ -36,6 +37,31 @@ def is_array(value: Any) -> bool:
     """Return whether *value* is an array."""
     numpy = loaded()
     return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def is_plain_array(value: Any) -> bool:
+    """Return whether *value* is an array that can travel: of no subclass, and of nothing but bytes."""
+    return is_array(value) and type(value) is loaded().ndarray and _travels(value.dtype)
+
+
+def memory(array: Any) -> tuple[memoryview, str]:
+    """Return the items of an array as bytes, and their order; what is not contiguous is copied in C order."""
+    order = _order(array)
+    flat = array.ravel(order=order)
+    return flat.view(loaded().uint8).data.toreadonly(), order
+
+
+def over(data: memoryview, name: str, shape: list[int], order: str, *, imports: bool) -> Any:
+    """Return an array whose items are *data*, which it keeps.
+
+    Raises:
+        ValueError: They are not, or numpy is not imported.
+    """
+    numpy = _numpy(imports)
+    dtype = _dtype(numpy, name)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) or order not in ("C", "F"):
+        raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {len(data)} bytes")
+    return numpy.ndarray(shape, dtype, data, order=order)
 
 
 def can_decode(cls: Any) -> bool:
@@ -64,7 +90,7 @@ def encode_array(array: Any) -> bytes:
         name = f"{type(array).__module__}.{type(array).__qualname__}"
         raise TypeError(f"a '{name}' cannot travel: it would arrive as a plain array. Send numpy.asarray(it)")
     _check(array.dtype)
-    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    order = _order(array)
     return _encode((array.dtype.str, array.shape, order, array.tobytes(order)))
 
 
@@ -74,12 +100,9 @@ def decode_array(data: memoryview, *, imports: bool) -> Any:
     Raises:
         ValueError: The data are no array, or numpy is not imported.
     """
-    numpy = _numpy(imports)
+    _numpy(imports)
     name, shape, order, items = _array(data)
-    dtype = _dtype(numpy, name)
-    if math.prod(shape) * dtype.itemsize != len(items) or order not in ("C", "F"):
-        raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {len(items)} bytes")
-    return numpy.ndarray(shape, dtype, bytearray(items), order=order)
+    return over(memoryview(bytearray(items)), name, shape, order, imports=imports)
 
 
 def decode_scalar(data: memoryview, *, imports: bool) -> Any:
@@ -137,8 +160,16 @@ def _check_items(annotation: Any, value: Any) -> None:
                 raise TypeError(f"Expected an array of `{item.__qualname__}`, got one of `{value.dtype}`")
 
 
+def _order(array: Any) -> str:
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _travels(dtype: Any) -> bool:
+    return dtype.kind in _KINDS and not dtype.hasobject
+
+
 def _check(dtype: Any) -> None:
-    if dtype.kind not in _KINDS or dtype.hasobject:
+    if not _travels(dtype):
         raise TypeError(
             f"a numpy value of dtype {dtype} cannot travel: only numbers, dates and text of a fixed length can. "
             "Send objects as a list, and a structured array as a dict of its columns"
@@ -159,6 +190,6 @@ def _dtype(numpy: Any, name: str) -> Any:
         dtype = numpy.dtype(name)
     except (TypeError, ValueError, SyntaxError):
         raise ValueError(f"numpy knows no dtype {name!r}") from None
-    if dtype.kind not in _KINDS or dtype.hasobject:
+    if not _travels(dtype):
         raise ValueError(f"a numpy value of dtype {name!r}, which does not travel")
     return dtype

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from asyncpool.protocol import payload
+from asyncpool.protocol.wire import Received
 
 OPTIONS = frozenset(  # of ``pool.options``, which a caller may have meant for the pool
     ("timeout", "acquire_timeout", "retries", "on_cancel", "returns", "on_update", "meta", "key", "return_exceptions")
@@ -87,13 +88,15 @@ class Signature:
             if kind is not parameter.POSITIONAL_ONLY:
                 self._named[name] = decoder
 
-    def decode(self, args: Raw, kwargs: Raw) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments as values.
+    def decode(
+        self, args: Raw, kwargs: Raw, buffers: list[Received | None] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments as values; those that are large, of *buffers*.
 
         Raises:
             Mismatch: They do not fit the signature or an annotation.
         """
-        if kwargs == _NOTHING_NAMED:
+        if kwargs == _NOTHING_NAMED and not buffers:
             try:
                 return list(self._all_at_once[memoryview(args)[0]].decode(args)), {}
             except (KeyError, *_MISFITS):
@@ -103,12 +106,13 @@ class Signature:
         if named or not self._simple or not self._required <= len(given) <= len(self._positional):
             self._bind(given, named)
         values = [
-            self._value(name, decoder, raw) for (name, decoder), raw in zip(self._positional, given, strict=False)
+            self._value(name, decoder, raw, buffers)
+            for (name, decoder), raw in zip(self._positional, given, strict=False)
         ]
         if self._rest is not None and len(given) > len(values):
             name, decoder = self._rest
-            values += [self._value(name, decoder, raw) for raw in given[len(values) :]]
-        return values, {name: self._value(name, self._named_decoder(name), raw) for name, raw in named.items()}
+            values += [self._value(name, decoder, raw, buffers) for raw in given[len(values) :]]
+        return values, {name: self._value(name, self._named_decoder(name), raw, buffers) for name, raw in named.items()}
 
     def _bind(self, given: list[Raw], named: dict[str, Raw]) -> None:
         """Let inspect judge whether the arguments fit, and say it in Python's own words."""
@@ -124,9 +128,9 @@ class Signature:
     def _named_decoder(self, name: str) -> payload.Decodes:
         return self._named.get(name) or self._named_rest or self._untyped
 
-    def _value(self, name: str, decoder: payload.Decodes, raw: Raw) -> Any:
+    def _value(self, name: str, decoder: payload.Decodes, raw: Raw, buffers: list[Received | None] | None) -> Any:
         try:
-            return decoder.decode(raw)
+            return decoder.decode_with(raw, buffers) if buffers else decoder.decode(raw)
         except _MISFITS as error:
             raise Mismatch(f"{self._name}(): argument {name!r}: {error}") from None
 

@@ -4,18 +4,19 @@ A message is a MessagePack array: the kind, then the fields in the order in whic
 
 Law 1: fields are only ever appended, with a default; a receiver ignores elements that it does not know.
 Law 2: kinds from 64 up may be skipped by a receiver; an unknown kind below is an error.
-Law 3: each Call ends with exactly one Result or Failure. Ids are u64 and never reused.
+Law 3: the ``buffers`` of a message are their lengths on the wire; who has received it puts the buffers in their place.
+Law 4: each Call ends with exactly one Result or Failure. Ids are u64 and never reused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from asyncpool.protocol.wire import Buffer, FrameError, quote
+from asyncpool.protocol.wire import Buffer, FrameError, Received, quote
 
 FIRST_SKIPPABLE_KIND = 64
 MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go
@@ -59,7 +60,7 @@ class Call(Message, tag=2):
     deadline: float | None = None  # seconds that the command may run
     credit: int = 0  # updates that may be sent; 0: nobody listens
     meta: dict[str, str] = {}
-    buffers: list[int] = []  # lengths of the buffers behind the body
+    buffers: list[Any] = []  # law 3: of the large arguments, behind the body
 
 
 class Cancel(Message, tag=3):
@@ -111,6 +112,7 @@ class Ready(Message, tag=32):
     commands: list[CommandInfo]
     capacity: int = 1  # calls that the worker can take at a time; the lesser of this and Hello's counts
     lifespans: int = 0  # it needs time to leave them when it ends
+    buffers: bool = False  # it takes calls with buffers
 
 
 class Result(Message, tag=33):
@@ -118,7 +120,7 @@ class Result(Message, tag=33):
 
     id: int
     value: Raw
-    buffers: list[int] = []
+    buffers: list[Any] = []  # law 3
 
 
 class ErrorInfo(Struct, array_like=True, gc=False):
@@ -151,7 +153,13 @@ class Update(Message, tag=35):
 
     id: int
     value: Raw
-    buffers: list[int] = []
+    buffers: list[Any] = []  # law 3
+
+    @property
+    def size(self) -> int:
+        """Bytes of its value, in the body and behind it."""
+        buffers: list[Received] = self.buffers
+        return len(memoryview(self.value)) + sum(each.getbuffer().nbytes for each in buffers)
 
 
 class Pong(Message, tag=36):
@@ -175,7 +183,7 @@ def with_deadline(body: bytes, deadline: float | None) -> bytes:
 
 
 # A Call that is still to be encoded, with values: of them the encoder makes what a Raw holds. Id, command, args,
-# kwargs, deadline, credit and meta, in this order.
+# kwargs, deadline, credit, meta and the lengths of the buffers, in this order.
 call: Callable[..., Call] = Call
 
 ToWorker = Hello | Call | Cancel | Credit | Ping | Stop
@@ -184,6 +192,7 @@ ToParent = Ready | Result | Failure | Update | Pong | Log
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_parent: msgspec.msgpack.Decoder[ToParent] = msgspec.msgpack.Decoder(ToParent)
+_either: msgspec.msgpack.Decoder[ToWorker | ToParent] = msgspec.msgpack.Decoder(ToWorker | ToParent)
 _any_kind = msgspec.msgpack.Decoder(list[Raw])
 
 
@@ -211,6 +220,32 @@ def decode_to_parent(body: Buffer) -> ToParent | None:
     except UNREADABLE as error:
         _raise_unless_skippable(body, error)
         return None
+
+
+def lengths(body: Buffer, size: int) -> list[int]:
+    """Return how long each of the buffers is that take *size* bytes behind *body*.
+
+    Raises:
+        FrameError: *body* is not a message, or not one of so many bytes of buffers.
+    """
+    try:
+        listed = getattr(_either.decode(body), "buffers", None)
+    except UNREADABLE as error:
+        _raise_unless_skippable(body, error)
+        return [size]  # of a message that is skipped
+    if (
+        not isinstance(listed, list)
+        or not all(type(each) is int and each > 0 for each in listed)
+        or sum(listed) != size
+    ):
+        raise FrameError(f"{size:,} bytes behind a message that tells of buffers of {listed or 0} bytes{quote(body)}")
+    return listed
+
+
+def attach(message: ToWorker | ToParent | None, buffers: Sequence[Received]) -> None:
+    """Put the received *buffers* into their message, in the place of their lengths."""
+    if isinstance(message, (Call, Result, Update)):
+        message.buffers = list(buffers)
 
 
 def _raise_unless_skippable(body: Buffer, error: Exception) -> None:

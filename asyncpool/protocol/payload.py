@@ -20,16 +20,17 @@ import msgspec
 from msgspec.msgpack import Ext
 
 from asyncpool import types
-from asyncpool.protocol import arrays, models
-from asyncpool.protocol.wire import Buffer
+from asyncpool.protocol import arrays, buffers, models
+from asyncpool.protocol.wire import Buffer, Received
 
 # Ext codes 0 to 63 are the protocol's, 64 to 127 the users'.
 INTEGER = 1  # beyond 64 bits: two's complement, little-endian, as short as it can be
 PATH = 2  # the file system's bytes
 COMPLEX = 3  # two little-endian doubles
-ARRAY = 4  # of numpy: MessagePack's array of dtype, shape, order and items
+ARRAY = arrays.CODE  # of numpy: MessagePack's array of dtype, shape, order and items
 SCALAR = 5  # of numpy: MessagePack's array of dtype and item
 PICKLE = 6  # only between a pool with allow_pickle and its workers
+BUFFER = buffers.CODE  # a large value, which travels behind the body
 
 _PATHS = (type(Path()), type(PurePath()))  # a subclass, or a path of another system, would arrive as something else
 _COMPLEX = struct.Struct("<dd")
@@ -47,6 +48,9 @@ class Decodes(Protocol):
 
     def decode(self, data: Buffer | msgspec.Raw, /) -> Any:
         """Return the value; raises msgspec.ValidationError where the data do not fit."""
+
+    def decode_with(self, data: Buffer | msgspec.Raw, received: list[Received | None], /) -> Any:
+        """Do the same with a value that may be in one of the *received* buffers; it is taken out of them."""
 
 
 class Codec:
@@ -67,7 +71,7 @@ class Codec:
         self._builtin: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=self._from_ext_as_builtin).decode
         self.encode: Callable[[Any], bytes] = self._encoding()
         # Decodes into plain built-ins. A cast, since pyright takes its decode for a method.
-        self.untyped: Decodes = cast("Decodes", _Untyped(self._untyped))
+        self.untyped: Decodes = cast("Decodes", _Untyped(self._untyped, imports=imports))
 
     def _encoding(self) -> Callable[[Any], bytes]:
         """Return ``encode``: a closure, since the look-ups of a method would cost a short value a tenth more."""
@@ -105,7 +109,7 @@ class Codec:
         if not self._pickles:
             _refuse_foreign_classes(annotation)
         decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=self._from_ext).decode
-        return _Typed(annotation, decode, self._builtin)
+        return _Typed(annotation, decode, self._builtin, imports=self._imports)
 
     # --- what msgspec has no rule for --------------------------------------------------------------------------------
 
@@ -144,6 +148,8 @@ class Codec:
             return arrays.decode_scalar(data, imports=self._imports)
         if code == PICKLE:
             return self._unpickled(data)
+        if code == BUFFER:
+            raise ValueError("a value in a buffer, where only a whole argument, result or update may be in one")
         if types.FIRST <= code <= types.LAST:
             return _registered_value(code, data)
         raise ValueError(f"an ext value of code {code} and {len(data)} bytes, which this version does not know")
@@ -182,23 +188,31 @@ class Codec:
 class _Untyped:
     """Decodes into plain built-ins."""
 
-    __slots__ = ("decode",)
+    __slots__ = ("_imports", "decode")
     annotation: Any = Any
     decode: Callable[[Buffer | msgspec.Raw], Any]
 
-    def __init__(self, decode: Callable[[Buffer | msgspec.Raw], Any]) -> None:
+    def __init__(self, decode: Callable[[Buffer | msgspec.Raw], Any], *, imports: bool) -> None:
         self.decode = decode
+        self._imports = imports
+
+    def decode_with(self, data: Buffer | msgspec.Raw, received: list[Received | None], /) -> Any:
+        place = buffers.find(data)
+        return self.decode(data) if place is None else buffers.open_value(place, received, imports=self._imports)
 
 
 class _Typed:
     """Decodes by an annotation; what msgspec sees as ext where it wants a built-in, by a second look."""
 
-    __slots__ = ("_builtin", "_decode", "annotation")
+    __slots__ = ("_builtin", "_decode", "_imports", "annotation")
 
-    def __init__(self, annotation: Any, decode: Callable[[Any], Any], builtin: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, annotation: Any, decode: Callable[[Any], Any], builtin: Callable[[Any], Any], *, imports: bool
+    ) -> None:
         self.annotation: Any = annotation
         self._decode = decode
         self._builtin = builtin
+        self._imports = imports
 
     def decode(self, data: Buffer | msgspec.Raw, /) -> Any:
         try:
@@ -206,7 +220,16 @@ class _Typed:
         except msgspec.ValidationError as error:
             if "got `ext`" not in str(error):
                 raise
-            return msgspec.convert(self._builtin(data), self.annotation, dec_hook=_from_plain)
+            return self._fit(self._builtin(data))
+
+    def decode_with(self, data: Buffer | msgspec.Raw, received: list[Received | None], /) -> Any:
+        place = buffers.find(data)
+        if place is None:
+            return self.decode(data)
+        return self._fit(buffers.open_value(place, received, imports=self._imports))
+
+    def _fit(self, value: Any) -> Any:
+        return msgspec.convert(value, self.annotation, dec_hook=_from_plain)
 
 
 def _from_plain(annotation: Any, value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Bytes <-> frames.
 
-A frame is ``u32 LE total | u32 LE body | body | buffers`` with total = body + buffers.
+A frame is ``u32 LE total | u32 LE body | body | buffers`` with total = body + buffers. How long each of the buffers is,
+only the message in the body says.
 
 Law 1: *total* is checked against the limit before anything is allocated for it.
 Law 2: a frame comes out once its last byte is in, never before; frames come out in order.
@@ -9,7 +10,9 @@ Law 3: nothing here does I/O. Whoever has bytes writes them into ``get_buffer()`
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Callable, Sequence
 
 HEADER = struct.Struct("<II")
 VERSION = 1
@@ -17,8 +20,21 @@ GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
 RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are received straight into their own buffer
 QUOTED = 120  # bytes of a bad frame that an error shows
 
+
+class Received(io.BytesIO):
+    """A buffer that was received.
+
+    Its memory is that of a bytes object which nobody else has: filled by ``getbuffer()``, it comes out of
+    ``getvalue()`` without a copy, and nothing has cleared it before.
+    """
+
+    def close(self) -> None:
+        """Do nothing: the garbage collector calls this, also while a memoryview of the same cycle is alive."""
+
+
 Buffer = bytes | bytearray | memoryview
-Frame = tuple[Buffer, Buffer]  # a received one: the body, and the buffers behind it
+Frame = tuple[Buffer, Sequence[Received]]  # a received one: the body, and the buffers behind it
+Lengths = Callable[[Buffer, int], list[int]]  # of the buffers, from the body and the bytes behind it
 
 
 class FrameError(Exception):
@@ -59,28 +75,38 @@ def quote(start: Buffer) -> str:
     return f": {shown!r}{hint}"
 
 
+def room(size: int) -> Received:
+    """Return a buffer to receive so many bytes into."""
+    return Received(bytes(size))  # pages that nobody has touched, if it is large
+
+
+def _one(body: Buffer, size: int) -> list[int]:
+    return [size]
+
+
 class FrameReader:
     """Turns received bytes, cut anywhere, into frames.
 
     Args:
         limit: The largest total that a frame may have, in bytes; may be changed between frames.
+        lengths: Says how long the buffers are that are behind a body; raises FrameError where the body is wrong.
     """
 
-    __slots__ = ("_end", "_large", "_large_body", "_large_end", "_ring", "_start", "_view", "limit", "partial")
+    __slots__ = ("_end", "_large", "_lengths", "_ring", "_start", "_view", "limit", "partial")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, lengths: Lengths = _one) -> None:
         self.limit: int = limit
+        self._lengths = lengths
         self.partial: bool = False  # a frame is half received
         self._ring = bytearray(RING)
         self._view = memoryview(self._ring)
         self._start = self._end = 0  # what of the ring is received and not yet parsed
-        self._large: memoryview | None = None  # a frame too large for the ring: its body and buffers
-        self._large_body = self._large_end = 0
+        self._large: Large | None = None  # a frame too large for the ring
 
     def get_buffer(self) -> memoryview:
         """Return where the next bytes go; never empty."""
         if self._large is not None:
-            return self._large[self._large_end :]
+            return self._large.rest
         return self._view[self._end :]
 
     def received(self, count: int) -> list[Frame]:
@@ -92,15 +118,14 @@ class FrameReader:
             FrameError: The bytes are not a frame. The reader is of no use afterwards.
         """
         if self._large is not None:
-            self._large_end += count
-            return self._finish_large()
+            return self._go_on(self._large, count)
         self._end += count
         self.partial = False
         if self._start == 0 and self._end > HEADER.size:
             total, body = HEADER.unpack_from(self._ring)
             if 0 < body == total <= self.limit and total + HEADER.size == self._end:
                 self._end = 0  # one whole frame and no more: nearly all chunks are
-                return [(self._ring[HEADER.size : HEADER.size + total], b"")]
+                return [(self._ring[HEADER.size : HEADER.size + total], ())]
         frames: list[Frame] = []
         while self._end - self._start >= HEADER.size:
             total, body = HEADER.unpack_from(self._ring, self._start)
@@ -114,7 +139,7 @@ class FrameReader:
                 self._make_room(total, body)
                 return frames
             content = self._ring[first : first + total]  # a copy: the ring is overwritten, the frame stays
-            frames.append((content, b"") if body == total else (content[:body], content[body:]))
+            frames.append((content, ()) if body == total else self._with_buffers(content, body))
             self._start = first + total
         self._make_room(0, 0)
         return frames
@@ -127,19 +152,63 @@ class FrameReader:
             return
         pending = self._end - self._start
         if total > RING - HEADER.size:
-            self._large = memoryview(bytearray(total))
-            self._large_body = body
-            self._large_end = pending - HEADER.size
-            self._large[: self._large_end] = self._view[self._start + HEADER.size : self._end]
+            self._large = Large(total, body, self._lengths)
+            self._large.fill(self._view[self._start + HEADER.size : self._end])
             self._start = self._end = 0
         elif self._start:
             self._ring[:pending] = self._ring[self._start : self._end]
             self._start, self._end = 0, pending
 
-    def _finish_large(self) -> list[Frame]:
-        large = self._large
-        if large is None or self._large_end < len(large):
+    def _go_on(self, large: Large, count: int) -> list[Frame]:
+        if not large.received(count):
             return []
         self._large = None
         self.partial = False
-        return [(large[: self._large_body], large[self._large_body :])]
+        return [(large.body, large.buffers)]
+
+    def _with_buffers(self, content: Buffer, body: int) -> Frame:
+        large = Large(len(content), body, self._lengths)
+        large.fill(content)
+        return large.body, large.buffers
+
+
+class Large:
+    """A frame that is received straight into its own memory: first its body, then each of its buffers.
+
+    Args:
+        total: Bytes of body and buffers.
+        body: Bytes of the body.
+        lengths: As of ``FrameReader``.
+
+    Attributes:
+        rest: Where the next bytes go; empty when all have come.
+    """
+
+    __slots__ = ("_behind", "_lengths", "_next", "body", "buffers", "rest")
+
+    def __init__(self, total: int, body: int, lengths: Lengths) -> None:
+        self.body: Buffer = bytearray(body)
+        self.buffers: list[Received] = []
+        self.rest: memoryview = memoryview(self.body)
+        self._behind = total - body
+        self._lengths = lengths
+        self._next = 0
+
+    def fill(self, data: Buffer) -> None:
+        """Take in what has come already: the whole, or its beginning."""
+        view = memoryview(data)
+        while view and self.rest:
+            part = view[: len(self.rest)]
+            self.rest[: len(part)] = part
+            self.received(len(part))
+            view = view[len(part) :]
+
+    def received(self, count: int) -> bool:
+        """Take note of *count* new bytes in ``rest``; returns whether all have come."""
+        self.rest = self.rest[count:]
+        if not self.rest and self._behind and not self.buffers:
+            self.buffers = [room(size) for size in self._lengths(self.body, self._behind)]
+        while not self.rest and self._next < len(self.buffers):
+            self.rest = self.buffers[self._next].getbuffer()
+            self._next += 1
+        return not self.rest

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -80,14 +80,14 @@ class FaultyChannel(Channel):
                 self._fail(message.id, self._plan.call())
         return body
 
-    def send(self, body: bytes) -> None:
+    def send(self, body: bytes, buffers: Sequence[wire.Buffer] = ()) -> None:
         """Write a frame, or garbage in its place."""
         if self._spoilt:
             message = messages.decode_to_parent(body)
             if isinstance(message, (Result, Failure)) and message.id in self._spoilt:
                 os.write(self._writes, GARBAGE)
                 return
-        super().send(body)
+        super().send(body, buffers)
 
     def _fail(self, call: int, number: int) -> None:
         if number in self._plan.crash_at:

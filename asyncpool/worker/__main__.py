@@ -64,7 +64,7 @@ def answer(session: Session, hello: Hello, lifespan: Lifespan, leave: Leave, par
     def say_ready() -> None:
         session.logs.look()
         language, commands = f"python {sys.version.split()[0]}", session.registry.commands
-        ready = Ready(wire.VERSION, os.getpid(), language, commands, hello.concurrency, lifespans=lifespan.count)
+        ready = Ready(wire.VERSION, os.getpid(), language, commands, hello.concurrency, lifespan.count, buffers=True)
         session.send(ready)
         if parent:
             orphan.follow(parent)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from asyncpool.protocol import wire
+from asyncpool.protocol import messages, wire
 
 HEADER_SIZE: int = wire.HEADER.size
 pack: Callable[[int, int], bytes] = wire.HEADER.pack
@@ -30,12 +30,13 @@ class Channel:
         limit: The largest total of a received frame, in bytes.
     """
 
-    __slots__ = ("_most", "_reads", "_writes", "ahead", "limit")
+    __slots__ = ("_buffers", "_most", "_reads", "_writes", "ahead", "limit")
 
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
         self._writes = writes
         self._most = HEADER_SIZE
+        self._buffers: list[wire.Received] = []
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
 
@@ -75,11 +76,23 @@ class Channel:
         if not 0 < body <= total <= self.limit:
             wire.check(total, body, self.limit, start)
         end = HEADER_SIZE + total
-        if len(start) >= end:
-            self.ahead = start[end:]
-            return start[HEADER_SIZE : HEADER_SIZE + body]
-        content = self._complete(start[HEADER_SIZE:], total)
-        return content[:body] if content else None
+        self.ahead = start[end:]
+        if total == body:
+            return start[HEADER_SIZE:end] if len(start) >= end else self._complete(start[HEADER_SIZE:], total) or None
+        large = wire.Large(total, body, messages.lengths)
+        large.fill(start[HEADER_SIZE:end])
+        while large.rest:
+            count = os.readv(self._reads, [large.rest])
+            if not count:
+                return None
+            large.received(count)
+        self._buffers = large.buffers
+        return large.body
+
+    def take_buffers(self) -> list[wire.Received]:
+        """Return what was behind the body of the last frame, once."""
+        buffers, self._buffers = self._buffers, []
+        return buffers
 
     @property
     def descriptor(self) -> int:
@@ -95,18 +108,30 @@ class Channel:
         """Say whether the next frame, or the end of input, has begun to come."""
         return bool(self.ahead or select.select([self._reads], [], [], 0)[0])
 
-    def send(self, body: bytes) -> None:
-        """Write *body* as one frame.
+    def send(self, body: bytes, buffers: Sequence[wire.Buffer] = ()) -> None:
+        """Write *body* as one frame, with *buffers* behind it.
 
         Raises:
             OSError: The parent is gone.
         """
+        if buffers:
+            self._send_with(body, buffers)
+            return
         frame = pack(len(body), len(body)) + body
         written = os.write(self._writes, frame)
         if written < len(frame):
-            rest = memoryview(frame)[written:]
-            while rest:
-                rest = rest[os.write(self._writes, rest[:PIECE]) :]
+            self._send_rest(memoryview(frame)[written:])
+
+    def _send_with(self, body: bytes, buffers: Sequence[wire.Buffer]) -> None:
+        frame = pack(len(body) + sum(map(len, buffers)), len(body)) + body
+        written = os.writev(self._writes, [frame, buffers[0]])
+        for part in (frame, *buffers):
+            self._send_rest(memoryview(part)[written:])
+            written = max(0, written - len(part))
+
+    def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            rest = rest[os.write(self._writes, rest[:PIECE]) :]
 
     def close(self) -> None:
         """Hang up. The numbers of the descriptors stay taken: whoever forks closes them in the child."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
+from asyncpool.protocol.wire import Buffer
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
@@ -246,21 +247,21 @@ class AsyncSession(Session):
         try:
             async for update in generator:
                 try:
-                    body = self.encode_update(running, update) if running.listening else b""
+                    body, buffers = self.encode_update(running, update) if running.listening else (b"", ())
                 except Exception as error:
                     return self.refuse_update(running, error)
-                await self._send_update(running, body)
+                await self._send_update(running, body, buffers)
                 if running.stop:
                     raise Cancelled
             return None
         finally:
             await generator.aclose()
 
-    async def _send_update(self, running: Running, body: bytes) -> None:
+    async def _send_update(self, running: Running, body: bytes, buffers: Sequence[Buffer]) -> None:
         if not running.listening:
             await asyncio.sleep(0)  # a Cancel may have come
             return
-        while not self.try_to_send(running, body):
+        while not self.try_to_send(running, body, buffers):
             if self.stopping:
                 raise Cancelled
             event = self._credits[running.id]

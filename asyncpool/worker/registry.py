@@ -6,8 +6,6 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from msgspec import Raw
-
 from asyncpool.commands import MARK, Defaults
 from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import MAIN, CommandInfo
@@ -34,7 +32,7 @@ class Entry:
         from asyncpool.protocol.edge import Signature
 
         self.function: Callable[..., Any] = function
-        self.decode: Callable[[Raw, Raw], tuple[list[Any], dict[str, Any]]] = Signature(
+        self.decode: Callable[..., tuple[list[Any], dict[str, Any]]] = Signature(
             function, strict=strict, typed=typed, codec=codec
         ).decode
 

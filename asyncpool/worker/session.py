@@ -13,17 +13,17 @@ import _thread
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import GeneratorType
 from typing import Any
 
-from msgspec import Raw
-
 from asyncpool import commands
 from asyncpool.commands import CallContext, Cancelled, Runtime
 from asyncpool.protocol import failure, messages
+from asyncpool.protocol.buffers import INSIDE, take_out
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
+from asyncpool.protocol.wire import Buffer
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.logs import Logs, Outbox
@@ -84,6 +84,8 @@ class Session(Runtime):
             while not self.stopping and (self.channel.ahead or wait()):
                 message = self._receive()
                 if isinstance(message, Call):
+                    if message.buffers:
+                        message.buffers = self.channel.take_buffers()
                     return message
                 self._heed(message)
         return None
@@ -92,6 +94,8 @@ class Session(Runtime):
         """Read one frame, waiting for it, and do what it says; a Call is laid aside."""
         message = self._receive()
         if isinstance(message, Call):
+            if message.buffers:
+                message.buffers = self.channel.take_buffers()
             self.early.append(message)
         else:
             self._heed(message)
@@ -149,13 +153,13 @@ class Session(Runtime):
         """Write a message."""
         self.write(messages.encode(message))
 
-    def write(self, body: bytes) -> None:
+    def write(self, body: bytes, buffers: Sequence[Buffer] = ()) -> None:
         """Write one frame."""
         outbox = self._outbox
         with self._writing:
             if outbox.waiting:
                 outbox.flush()
-            self.channel.send(body)
+            self.channel.send(body, buffers)
         if outbox.waiting:
             outbox.send()
 
@@ -174,7 +178,7 @@ class Session(Runtime):
             return chunk.begin(self, running, call)
         try:
             entry = self.registry.entries.get(call.command) or self.registry.find(call.command)
-            args, kwargs = entry.decode(call.args, call.kwargs)
+            args, kwargs = entry.decode(call.args, call.kwargs, call.buffers)
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
@@ -212,7 +216,11 @@ class Session(Runtime):
         stdio.flush()
         if "logging" in sys.modules:
             self.logs.look()
-        self.write(self.encoded(running.id, value))
+        if type(value) in INSIDE:
+            self.write(self.encoded(running.id, value))
+        else:
+            buffers: list[Buffer] = []
+            self.write(self.encoded(running.id, value, buffers=buffers), buffers)
 
     def settle(self, running: Running) -> None:
         """Let none of the threads of a call that sent updates read or write any more (law 4)."""
@@ -230,23 +238,39 @@ class Session(Runtime):
                 os.close(descriptor)
             self._bell = None
 
-    def encoded(self, number: int, value: Any, spare: int = 0) -> bytes:
-        """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message."""
+    def encoded(self, number: int, value: Any, spare: int = 0, buffers: list[Buffer] | None = None) -> bytes:
+        """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message.
+
+        A large result is appended to *buffers*, where they are given, instead of being in the message.
+        """
         limit = self.channel.limit - spare
         if not isinstance(value, Failure):
             try:
-                encoded = self.registry.codec.encode(Result(number, value))
+                if buffers is None:
+                    encoded = self.registry.codec.encode(Result(number, value))
+                    size = len(encoded)
+                else:
+                    encoded, size = self._encoded(Result, number, value, buffers)
             except Exception as error:  # encoding runs the user's own properties
                 value = Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
             else:
-                if len(encoded) <= limit:
+                if size <= limit:
                     return encoded
-                text = f"the result is {len(encoded):,} bytes, above max_message of {limit:,}"
+                text = f"the result is {size:,} bytes, above max_message of {limit:,}"
                 value = Failure(number, failure.refusal("result", text))
+        if buffers:
+            buffers.clear()
         encoded = messages.encode(value)
         if len(encoded) > limit:
             encoded = messages.encode(Failure(number, failure.shorten(value.error, limit // 32)))
         return encoded
+
+    def _encoded(self, kind: Callable[..., Any], number: int, value: Any, buffers: list[Buffer]) -> tuple[bytes, int]:
+        """Return a Result or Update as a frame's body, and the bytes of that and of its buffers."""
+        value = take_out(value, buffers)
+        lengths = [len(each) for each in buffers]
+        body = self.registry.codec.encode(kind(number, value, lengths))
+        return body, len(body) + sum(lengths)
 
     # --- updates -----------------------------------------------------------------------------------------------------
 
@@ -279,29 +303,35 @@ class Session(Runtime):
     def send_update(self, running: Running, update: Any) -> None:
         """Send an update once the caller takes it; drop it when nobody listens or the call shall stop."""
         if running.listening:
-            body = self.encode_update(running, update)
-            while not self.try_to_send(running, body):
+            body, buffers = self.encode_update(running, update)
+            while not self.try_to_send(running, body, buffers):
                 self.wait_for_credit(running)
 
-    def encode_update(self, running: Running, update: Any) -> bytes:
-        """Return an update as a frame's body.
+    def encode_update(self, running: Running, update: Any) -> tuple[bytes, Sequence[Buffer]]:
+        """Return an update as a frame's body, and the buffers behind it.
 
         Raises:
             TypeError, ValueError: It cannot travel.
         """
-        body: bytes = messages.encode(Update(running.id, Raw(self.registry.codec.encode(update))))
-        if len(body) > self.channel.limit:
-            raise ValueError(f"it is {len(body):,} bytes, above max_message of {self.channel.limit:,}")
-        return body
+        buffers: list[Buffer] = []
+        if running.quiet or type(update) in INSIDE:
+            body = self.registry.codec.encode(Update(running.id, update))
+            size = len(body)
+        else:
+            body, size = self._encoded(Update, running.id, update, buffers)
+        if size > self.channel.limit:
+            raise ValueError(f"it is {size:,} bytes, above max_message of {self.channel.limit:,}")
+        return body, buffers
 
-    def try_to_send(self, running: Running, body: bytes) -> bool:
+    def try_to_send(self, running: Running, body: bytes, buffers: Sequence[Buffer] = ()) -> bool:
         """Send an update, or drop it when the call shall stop; False: there is no credit."""
         with self._writing:
             if running.stop or running.settled:
                 return True
-            if not running.take(len(body)):
+            size = len(body) + sum(map(len, buffers)) if buffers else len(body)
+            if not running.take(size):
                 return False
-            self.channel.send(body)
+            self.channel.send(body, buffers)
             return True
 
     def wait_for_credit(self, running: Running) -> None:

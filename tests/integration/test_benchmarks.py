@@ -205,6 +205,18 @@ def test_the_page_warns_of_short_rounds(tmp_path: Path, monkeypatch: pytest.Monk
     assert "a first impression, not a measurement" in report(tmp_path, monkeypatch, {**RESULTS, "quick": True})
 
 
+@pytest.mark.skipif(not ALL, reason="what it writes is the same on each Python")
+def test_large_values_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every contender has its figures, and brought each value back as it was."""
+    results = tmp_path / "results.json"
+    small = ("--rounds", "1", "--mib", "1", "--loop", "asyncio")
+    run(monkeypatch, "large_values.py", *small, "--json", str(results))
+    (measured,) = json.loads(results.read_text())["loops"]
+    names = [each["name"] for each in measured["contenders"]]
+    assert names == ["asyncpool", "ProcessPoolExecutor", "floor, old memory", "floor, new memory"]
+    assert all(each["bytes"] > 0 and each["array"] > 0 for each in measured["contenders"])
+
+
 # --- simulate --------------------------------------------------------------------------------------------------------
 
 

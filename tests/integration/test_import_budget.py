@@ -50,8 +50,8 @@ def test_registering_a_type_costs_nothing() -> None:
 
 def test_what_a_worker_does_without_is_there_for_others() -> None:
     """A command may import typing_extensions, and has msgspec as it is elsewhere."""
-    assert "typing_extensions" not in imported_by("import asyncpool.worker")
-    assert {"typing_extensions", "msgspec"} <= imported_by("import asyncpool.worker, typing_extensions")
+    assert "typing_extensions" not in imported_by("import asyncpool.worker.lean")
+    assert {"typing_extensions", "msgspec"} <= imported_by("import asyncpool.worker.lean, typing_extensions")
 
 
 async def test_a_worker_without_modules_has_imported_nothing_heavy() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncpool.protocol.wire import FrameError, FrameReader
+from asyncpool.protocol import messages
+from asyncpool.protocol.wire import Frame, FrameError, FrameReader
 from tests.support.often import often
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -27,9 +28,9 @@ def frames(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return content[:body], content[body : body + buffers]
 
 
-def feed(reader: FrameReader, data: bytes, cuts: list[int]) -> list[tuple[bytes, bytes]]:
+def received(reader: FrameReader, data: bytes, cuts: list[int]) -> list[Frame]:
     """Hand *data* over in pieces that end at *cuts*, or where the reader has no more room."""
-    found = []
+    found: list[Frame] = []
     at = 0
     for end in [*sorted(cuts), len(data)]:
         while at < end:
@@ -39,7 +40,13 @@ def feed(reader: FrameReader, data: bytes, cuts: list[int]) -> list[tuple[bytes,
             room[:count] = data[at : at + count]
             at += count
             found += reader.received(count)
-    return [(bytes(body), bytes(buffers)) for body, buffers in found]
+    return found
+
+
+def feed(reader: FrameReader, data: bytes, cuts: list[int]) -> list[tuple[bytes, bytes]]:
+    """Do the same, and return plain bytes."""
+    found = received(reader, data, cuts)
+    return [(bytes(body), b"".join(each.getvalue() for each in buffers)) for body, buffers in found]
 
 
 def packed(body: bytes, buffers: bytes) -> bytes:
@@ -65,6 +72,21 @@ def test_byte_by_byte_is_as_good_as_at_once(sent: list[tuple[bytes, bytes]]):
     """One byte at a time, and all in one piece, are the same frames."""
     stream = b"".join(packed(*each) for each in sent)
     assert feed(FrameReader(LIMIT), stream, []) == feed(FrameReader(LIMIT), stream, list(range(len(stream)))) == sent
+
+
+@settings(deadline=None, max_examples=often(100), suppress_health_check=SLOW)
+@given(st.lists(st.lists(sizes, max_size=4), min_size=1, max_size=4), st.data())
+def test_each_buffer_comes_out_by_itself_wherever_the_stream_is_cut(lengths: list[list[int]], data: st.DataObject):
+    """As many as the message lists, each of its own length, with its own bytes."""
+    sent = [[bytes([number % 251]) * size for number, size in enumerate(each)] for each in lengths]
+    bodies = [messages.encode(messages.Result(1, messages.NOTHING, each)) for each in lengths]
+    stream = b"".join(packed(body, b"".join(each)) for body, each in zip(bodies, sent, strict=True))
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=30))
+    reader = FrameReader(LIMIT, messages.lengths)
+    found = received(reader, stream, cuts)
+    assert [bytes(body) for body, _ in found] == bodies
+    assert [[each.getvalue() for each in behind] for _, behind in found] == sent
+    assert not reader.partial
 
 
 @settings(deadline=None, max_examples=often(100))

@@ -1,7 +1,10 @@
 """What the workers of the tests give and take: values of many kinds, and types that both sides know."""
 
+import asyncio
 import dataclasses
+import os
 import sys
+from collections.abc import AsyncGenerator, Generator
 from fractions import Fraction
 from typing import Any
 
@@ -66,6 +69,45 @@ def kind_of(value: Any) -> str:
 def bytes_of(data: bytes, more: bytearray, view: memoryview) -> list[Any]:
     more += b"!"
     return [data, more, view, type(data).__name__, type(more).__name__, type(view).__name__]
+
+
+@asyncpool.command
+def summary(first: int, data: bytes, *more: Any, name: str = "", view: memoryview, array: Any = None) -> list[Any]:
+    """Say what has come, without sending it back."""
+    sizes = [getattr(each, "nbytes", None) or len(each) for each in (data, *more, view)]
+    return [first, sizes, name, None if array is None else [array.dtype.str, list(array.shape), int(array.sum())]]
+
+
+@asyncpool.command
+def pieces(sizes: list[int]) -> Generator[Any, None, bytes]:
+    """Yield bytes and arrays of so many bytes, in turn."""
+    import numpy
+
+    for number, size in enumerate(sizes):
+        yield numpy.full(size, number, numpy.uint8) if number % 2 else bytes([number]) * size
+    return b"r" * max(sizes)
+
+
+@asyncpool.command
+async def echo_soon(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+@asyncpool.command
+async def pieces_soon(sizes: list[int]) -> AsyncGenerator[bytes, None]:
+    for number, size in enumerate(sizes):
+        yield bytes([number]) * size
+
+
+@asyncpool.command(retries=1, timeout=20)
+def echo_once_crashed(path: str, value: Any) -> Any:
+    """Crash in the first run."""
+    try:
+        open(path, "x").close()
+    except FileExistsError:
+        return value
+    os._exit(1)
 
 
 @asyncpool.command

@@ -75,8 +75,9 @@ TO_PARENT = {
             commands=[CommandInfo(name="pet", module="kittens", qualname="pet_kitten", timeout=2.5, retries=2)],
             capacity=4,
             lifespans=2,
+            buffers=True,
         ),
-        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2, "plain", False, None, None]], 4, 2],
+        [32, 1, 42, "python 3.13", [["pet", "kittens", "pet_kitten", 2.5, 2, "plain", False, None, None]], 4, 2, True],
     ),
     "result": (Result(id=7, value=ONE, buffers=[5]), [33, 7, 1, [5]]),
     "failure": (

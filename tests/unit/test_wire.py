@@ -20,7 +20,9 @@ def feed(reader: FrameReader, data: bytes, piece: int | None = None) -> list[tup
         count = min(len(target), len(data), piece or len(data))
         target[:count] = data[:count]
         data = data[count:]
-        frames += [(bytes(body), bytes(buffers)) for body, buffers in reader.received(count)]
+        frames += [
+            (bytes(body), b"".join(each.getvalue() for each in buffers)) for body, buffers in reader.received(count)
+        ]
     return frames
 
 
@@ -92,7 +94,7 @@ def test_a_frame_outlives_what_is_received_after_it():
                 data = data[count:]
                 kept += reader.received(count)
     expected = [(letter * size, letter * 3) for letter in (b"a", b"b", b"c") for size in (10, 100_000)]
-    assert expected == [(bytes(body), bytes(buffers)) for body, buffers in kept]
+    assert expected == [(bytes(body), b"".join(each.getvalue() for each in buffers)) for body, buffers in kept]
 
 
 def test_there_is_always_room_for_more():
