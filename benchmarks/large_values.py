@@ -20,20 +20,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import harness
 import numpy
 from cold_worker import same
-from rich.box import SIMPLE_HEAD
+from figures import Budget, Figures
 from rich.console import Console
-from rich.table import Table
 
 import asyncpool
 
-RESULTS = harness.RESULTS / "large_values.json"
+OWN, EXECUTOR, FLOOR = "asyncpool", "ProcessPoolExecutor", "floor, old memory"
 WORKERS = 2
 TICK = 0.010  # seconds
 FLOOR_WORKER = """
@@ -112,9 +110,9 @@ class Contender:
 def contenders(size: int) -> list[Contender]:
     """The floors, asyncpool, and what it is held against."""
     return [
-        Contender("asyncpool", asyncpool_pool),
-        Contender("ProcessPoolExecutor", process_pool_executor),
-        Contender("floor, old memory", functools.partial(floor, size, fresh=False), blocks=True),
+        Contender(OWN, asyncpool_pool),
+        Contender(EXECUTOR, process_pool_executor),
+        Contender(FLOOR, functools.partial(floor, size, fresh=False), blocks=True),
         Contender("floor, new memory", functools.partial(floor, size, fresh=True), blocks=True),
     ]
 
@@ -175,34 +173,38 @@ def rows(measured: Sequence[Contender]) -> list[dict[str, Any]]:
     ]
 
 
-def table(measured: Sequence[Contender], size: int, loop: str) -> Table:
-    """The results of one loop for the terminal."""
-    shown = Table(
-        title=f"{size >> 20} MiB there and back, {loop} loop",
+def figures(measured: Sequence[Contender], size: int, loop: str) -> Figures:
+    """The results of one loop."""
+    table = Figures(
+        f"{size >> 20} MiB there and back, {loop} loop",
+        ["", "bytes", "ratio", "array", "ratio", "late", "most"],
+        own=OWN,
         caption="ratio: asyncpool over this one, median of the rounds; late: a tick every 10 ms, beside 4 arrays",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
     )
-    for name in ("", "bytes", "ratio", "array", "ratio", "late", "most"):
-        shown.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in rows(measured):
-        own = row["name"] == "asyncpool"
-        figures = []
+        cells = []
         for kind in ("bytes", "array"):
-            figures += [harness.duration(row[kind]), "" if own else f"{row[f'{kind}_ratio']:.2f} x"]
+            cells += [harness.duration(row[kind]), "" if row["name"] == OWN else f"{row[f'{kind}_ratio']:.2f} x"]
         late = ["" if row[each] is None else harness.duration(row[each]) for each in ("late_p50", "late_max")]
-        shown.add_row(row["name"], *figures, *late, style="bold green" if own else None)
-    return shown
+        table.add(row["name"], *cells, *late)
+    return table
+
+
+def budgets(measured: Sequence[Contender], loop: str) -> list[Budget]:
+    """What may be used, beside the executor and the floor with old memory."""
+    by_name = {row["name"]: row for row in rows(measured)}
+    limits = [("array", EXECUTOR, 0.12), ("array", FLOOR, 2.0), ("bytes", EXECUTOR, 0.3)]
+    return [
+        Budget(f"64 MiB {kind} there and back, {loop}", against, limit, by_name[against][f"{kind}_ratio"])
+        for kind, against, limit in limits
+    ]
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds: a first impression")
+    parser = harness.parser(__doc__, "large_values", "few rounds: a first impression")
     parser.add_argument("--rounds", type=int, help="rounds (default: 15; with --quick 3)")
     parser.add_argument("--mib", type=int, default=64, help="size of a value (default: 64)")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="default: one after the other")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: benchmarks/results/")
     return parser.parse_args()
 
 
@@ -211,15 +213,17 @@ def main() -> None:
     console = Console()
     rounds, size = chosen.rounds or (3 if chosen.quick else 15), chosen.mib * 2**20
     results: dict[str, Any] = {"benchmark": "large_values", "rounds": rounds, "mib": chosen.mib, "loops": []}
+    tables, met = [], []
     for loop in [chosen.loop] if chosen.loop else ["asyncio", "uvloop"]:
         machine, measured = harness.machine(loop), contenders(size)
-        console.print(harness.machine_line(machine), style="dim", soft_wrap=True)
+        harness.say_machine(console, machine)
         with harness.progress(console, 2 * rounds * len(measured)) as advance:
             harness.run(functools.partial(measure, measured, size, rounds, advance), loop)
-        console.print("", table(measured, size, loop), "")
         results["loops"].append({"machine": machine, "contenders": rows(measured)})
-    harness.write_json(chosen.json, results)
-    console.print(f"Results: {chosen.json}", style="dim", soft_wrap=True)
+        tables.append(figures(measured, size, loop))
+        met += budgets(measured, loop)
+    results.update(machine=results["loops"][0]["machine"], budgets=[asdict(each) for each in met])
+    harness.finish(console, chosen, results, tables)
 
 
 if __name__ == "__main__":
