@@ -12,6 +12,8 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
+from asyncpool.protocol.wire import Received
+
 CODE = 4  # of the ext value that is an array
 _KINDS = "biufcmMSU"  # of numpy.dtype.kind: what is nothing but its bytes
 _NUMBERS = "biufcSU"  # what has a built-in counterpart that loses nothing
@@ -51,7 +53,7 @@ def memory(array: Any) -> tuple[memoryview, str]:
     return flat.view(loaded().uint8).data.toreadonly(), order
 
 
-def over(data: memoryview, name: str, shape: list[int], order: str, *, imports: bool) -> Any:
+def over(data: bytearray | Received, name: str, shape: list[int], order: str, *, imports: bool) -> Any:
     """Return an array whose items are *data*, which it keeps.
 
     Raises:
@@ -59,9 +61,11 @@ def over(data: memoryview, name: str, shape: list[int], order: str, *, imports: 
     """
     numpy = _numpy(imports)
     dtype = _dtype(numpy, name)
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) or order not in ("C", "F"):
-        raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {len(data)} bytes")
-    return numpy.ndarray(shape, dtype, data, order=order)
+    size = len(data) if isinstance(data, bytearray) else len(data.getbuffer())
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size or order not in ("C", "F"):
+        raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {size} bytes")
+    # Only now is there a view: a traceback must not keep one.
+    return numpy.ndarray(shape, dtype, data if isinstance(data, bytearray) else data.getbuffer(), order=order)
 
 
 def can_decode(cls: Any) -> bool:
@@ -102,7 +106,7 @@ def decode_array(data: memoryview, *, imports: bool) -> Any:
     """
     _numpy(imports)
     name, shape, order, items = _array(data)
-    return over(memoryview(bytearray(items)), name, shape, order, imports=imports)
+    return over(bytearray(items), name, shape, order, imports=imports)
 
 
 def decode_scalar(data: memoryview, *, imports: bool) -> Any:

@@ -83,7 +83,7 @@ def open_value(place: bytes, received: list[Received | None], *, imports: bool) 
         (number,) = _place(place)
         return _taken(number, received).getvalue()
     number, dtype, shape, order = _place_of_array(place)
-    return arrays.over(_taken(number, received).getbuffer(), dtype, shape, order, imports=imports)
+    return arrays.over(_taken(number, received), dtype, shape, order, imports=imports)
 
 
 def put_back(body: bytes, buffers: Sequence[Buffer]) -> bytes:

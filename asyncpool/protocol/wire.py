@@ -26,10 +26,9 @@ class Received(io.BytesIO):
 
     Its memory is that of a bytes object which nobody else has: filled by ``getbuffer()``, it comes out of
     ``getvalue()`` without a copy, and nothing has cleared it before.
-    """
 
-    def close(self) -> None:
-        """Do nothing: the garbage collector calls this, also while a memoryview of the same cycle is alive."""
+    Never keep a view of it but in an array: a cycle of garbage that holds both crashes Python up to 3.12 (gh-111049).
+    """
 
 
 Buffer = bytes | bytearray | memoryview
@@ -181,34 +180,46 @@ class Large:
         lengths: As of ``FrameReader``.
 
     Attributes:
-        rest: Where the next bytes go; empty when all have come.
+        body: The body.
+        buffers: What is behind it, once the body has come.
     """
 
-    __slots__ = ("_behind", "_lengths", "_next", "body", "buffers", "rest")
+    __slots__ = ("_behind", "_filled", "_lengths", "_next", "_size", "_target", "body", "buffers")
 
     def __init__(self, total: int, body: int, lengths: Lengths) -> None:
         self.body: Buffer = bytearray(body)
         self.buffers: list[Received] = []
-        self.rest: memoryview = memoryview(self.body)
+        self._target: bytearray | Received = self.body
+        self._filled, self._size = 0, body
         self._behind = total - body
         self._lengths = lengths
         self._next = 0
 
+    @property
+    def rest(self) -> memoryview:
+        """Where the next bytes go, made anew each time; empty when all have come."""
+        target = self._target
+        view = target.getbuffer() if isinstance(target, Received) else memoryview(target)
+        return view[self._filled :]
+
     def fill(self, data: Buffer) -> None:
         """Take in what has come already: the whole, or its beginning."""
         view = memoryview(data)
-        while view and self.rest:
-            part = view[: len(self.rest)]
-            self.rest[: len(part)] = part
-            self.received(len(part))
-            view = view[len(part) :]
+        while view and (count := min(len(view), self._size - self._filled)):
+            self.rest[:count] = view[:count]
+            self.received(count)
+            view = view[count:]
 
     def received(self, count: int) -> bool:
         """Take note of *count* new bytes in ``rest``; returns whether all have come."""
-        self.rest = self.rest[count:]
-        if not self.rest and self._behind and not self.buffers:
+        self._filled += count
+        if self._filled < self._size:
+            return False
+        if self._behind and not self.buffers:
             self.buffers = [room(size) for size in self._lengths(self.body, self._behind)]
-        while not self.rest and self._next < len(self.buffers):
-            self.rest = self.buffers[self._next].getbuffer()
-            self._next += 1
-        return not self.rest
+        if self._next == len(self.buffers):
+            return True
+        self._target = self.buffers[self._next]
+        self._filled, self._size = 0, len(self._target.getbuffer())
+        self._next += 1
+        return False
