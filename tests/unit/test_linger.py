@@ -100,7 +100,7 @@ def test_where_others_want_the_processor_it_stops_for_a_while(world: World, make
     pauses_for(PAUSE)
     for _ in range(10):
         world.others_take = 2 * OTHERS
-        world.wait(lingers, LINGER / 2)
+        assert world.wait(lingers, LINGER / 2)
         world.others_take = 0.0
         world.now += LONGEST_PAUSE + LINGER
         world.wait(lingers, 0.0)
