@@ -155,7 +155,7 @@ async def test_times_are_counted(pool: Pool) -> None:
     stats = pool.stats()
     assert (stats.wait_time.count, stats.run_time.count) == (4, 4)
     assert 0.19 <= stats.run_time.total < 20
-    assert 0.09 <= stats.wait_time.total < 20  # uvloop counts whole milliseconds
+    assert 0.085 <= stats.wait_time.total < 20  # uvloop counts whole milliseconds, and each wait may lack two
     assert len(stats.run_time.counts) == len(stats.run_time.bounds) + 1
 
 

@@ -7,7 +7,7 @@ import speak
 speak.receive()
 speak.send(64, "may be skipped")
 command = ["echo", "m", "echo", None, 0, "plain", False, None, None, "appended"]
-speak.send(speak.READY, 1, os.getpid(), "odd", [command], 7, 0, "appended", {})
+speak.send(speak.READY, 1, os.getpid(), "odd", [command], 7, 0, False, "appended", {})
 while True:
     message = speak.call()
     speak.send(37, {"level": "INFO"})
