@@ -36,8 +36,14 @@ class Answers(Generic[Place]):
         self._credit = WINDOW
         self._count = 0  # of updates for which no credit was given back
         self._bytes = 0
+        self._missing = len(places)
         self.call: Call | None = None
         self.delivered: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """True once every item is answered: of the call only its own end is still to come."""
+        return self._missing <= 0
 
     def feed(self, update: Update) -> bool:
         """Take one; False: the worker had no credit for it."""
@@ -55,12 +61,14 @@ class Answers(Generic[Place]):
             place = self._places[answer.id]
         except (*UNREADABLE, IndexError):
             return True  # no answer: the item will be found to have none
+        self._missing -= 1
         self._tell(place, answer)
         return True
 
     def again(self) -> None:
         """The chunk is run again from its beginning."""
         self._credit, self._count, self._bytes = WINDOW, 0, 0
+        self._missing = len(self._places)
 
     def _give_back(self) -> None:
         if 2 * self._count < WINDOW and 2 * self._bytes < MOST_BYTES_UNDER_WAY:

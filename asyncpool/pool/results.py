@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Raw
 
 from asyncpool.errors import AsyncPoolError, PayloadError, PoolError, ProtocolError
-from asyncpool.pool.call import Reply
+from asyncpool.pool.call import Call, Reply
 from asyncpool.pool.caller import Begun, Caller, Options
 from asyncpool.pool.chunk import MOST_BYTES, Answers
 from asyncpool.pool.config import count
@@ -112,7 +112,7 @@ class Results(Generic[T]):
         self._end()
         self._pulling.cancel()
         self._places.clear()
-        calls = [begun.call for begun in self._calls]
+        calls = [begun.call for begun in self._calls if not _is_answered(begun.call)]
         self._calls.clear()
         try:
             await self._caller.abandon(self._supervisor, *calls)
@@ -321,3 +321,8 @@ def _unstarted(error: BaseException) -> BaseException:
     if isinstance(its_own, AsyncPoolError):
         its_own.started = False
     return its_own
+
+
+def _is_answered(call: Call) -> bool:
+    """Say whether a call is a chunk with an answer for each item: there is nothing left to be stopped."""
+    return isinstance(call.updates, Answers) and call.updates.complete
