@@ -112,12 +112,18 @@ class Results(Generic[T]):
         self._end()
         self._pulling.cancel()
         self._places.clear()
-        calls = [begun.call for begun in self._calls if not _is_answered(begun.call)]
+        calls = [begun.call for begun in self._calls]
         self._calls.clear()
         try:
-            await self._caller.abandon(self._supervisor, *calls)
+            await self._let_end([call.future for call in calls if _is_answered(call)])
         finally:
+            await self._caller.abandon(self._supervisor, *calls)
             await asyncio.wait([self._pulling])
+
+    async def _let_end(self, answered: list[asyncio.Future[Reply]]) -> None:
+        """Wait for the ends of chunks whose items are all answered: they are on the way, and not to be cancelled."""
+        if answered:
+            await asyncio.wait(answered, timeout=self._caller.config.cancel_grace)
 
     def __aiter__(self) -> Results[T]:
         return self
