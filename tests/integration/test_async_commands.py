@@ -16,7 +16,7 @@ from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
 from tests.support.by_hand import Parent
 from tests.support.processes import there
-from tests.support.waiting import eventually
+from tests.support.waiting import CAP, eventually
 
 MODULES = (commands, updates, coroutines)
 
@@ -176,7 +176,7 @@ async def test_whatever_a_command_raises_ends_the_call_and_not_the_worker(kind: 
         neighbour = asyncio.create_task(pool.run(coroutines.at_gate, gate.path, 7))
         await eventually(gate.reached)
         with pytest.raises(CommandError) as caught:
-            await pool.run(coroutines.raises, kind)
+            await pool.options(timeout=CAP).run(coroutines.raises, kind)
         assert caught.value.type_name == name
         assert isinstance(caught.value, ValueError) is (name == "ValueError")
         if kind == "GeneratorExit":  # it closes whatever awaits it
