@@ -69,7 +69,7 @@ class Load:
         self._timed = 0  # latencies that are there
         self._leases_asked = 0
         self._part = max(50, calls // STEPS)  # calls between two steps of the unrest
-        self._chance = random.Random(seed)
+        self._seed = seed
         self._folder = folder
         self._awake = asyncio.Event()  # cleared in a lull
         self._awake.set()
@@ -149,17 +149,21 @@ class Load:
             await self._awake.wait()
             self._begun += 1
             number = self._begun
-            kind = self._kind(rough=PHASES * number // self.calls % 3 == 0)
+            kind = self._kind(number, rough=PHASES * number // self.calls % 3 == 0)
             self.kinds[kind] += 1
             await getattr(self, f"_{kind}")(number)
 
-    def _kind(self, *, rough: bool) -> str:
+    def _kind(self, number: int, *, rough: bool) -> str:
         weights = ROUGH if rough else CALM
-        drawn = self._chance.randrange(1000)
+        drawn = self._chance(number, kind=True).randrange(1000)
         for kind, weight in weights.items():
             if (drawn := drawn - weight) < 0:
                 return kind
         return "double"
+
+    def _chance(self, number: int, *, kind: bool = False) -> random.Random:
+        """Return what is random about a call, or its kind: by its number and the seed, whatever others do meanwhile."""
+        return random.Random(self._seed * 2**41 + 2 * number + kind)
 
     async def _unrest(self) -> None:
         """Resize all the time, replace all workers now and then, and let the pool fall idle now and then."""
@@ -193,7 +197,8 @@ class Load:
         self._timed += 1
 
     async def _large(self, number: int) -> None:
-        begin, size = self._chance.randrange(2**20), self._chance.randrange(2**16, 2**20)
+        chance = self._chance(number)
+        begin, size = chance.randrange(2**20), chance.randrange(2**16, 2**20)
         data = PATTERN[begin : begin + size]
         await self._expect(number, "ok", self.pool.run(soak_worker.echo, data), data)
 
@@ -221,8 +226,9 @@ class Load:
 
     async def _cancel(self, number: int) -> None:
         """The caller is cancelled at any moment: before its turn, while its command runs, as the answer comes."""
-        seconds, latest = self._chance.uniform(0, 0.02), self._chance.choice((0.0, 0.01, 0.3))
-        moment = self._chance.uniform(0.0, latest)
+        chance = self._chance(number)
+        seconds, latest = chance.uniform(0, 0.02), chance.choice((0.0, 0.01, 0.3))
+        moment = chance.uniform(0.0, latest)
         submitted = False
 
         async def submit() -> int:
@@ -243,7 +249,7 @@ class Load:
 
     async def _lease(self, number: int) -> None:
         """Two or three calls on one worker, which keeps something between them; one of ten dies meanwhile."""
-        crashes = self._chance.random() < 0.1
+        crashes = self._chance(number).random() < 0.1
         self._leases_asked += 1
         async with self.pool.acquire() as worker:
             self._leases_asked -= 1

@@ -20,6 +20,7 @@ from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
+LAST_WORDS = 50_000  # frames that are taken of a worker which has ended, in one step: 40 ms if they are small
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
 
@@ -149,12 +150,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
+        self._take_in(nbytes)
+
+    def _take_in(self, nbytes: int) -> int:
+        """Do so, and return how many frames they were."""
         self.heard = self._clock()
         found: list[messages.ToParent] = []
+        frames: list[wire.Frame] = []
         error = None
         if not self._failed:
             try:
-                for body, buffers in self._reader.received(nbytes):
+                frames = self._reader.received(nbytes)
+                for body, buffers in frames:
                     message = messages.decode_to_parent(body)
                     if buffers:
                         messages.attach(message, buffers)
@@ -167,6 +174,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._failed = True
         if found or error is not None:
             self._receiver.received(found, error)
+        return len(frames)
 
     def pause_writing(self) -> None:
         """Not everything was taken by the kernel."""
@@ -210,8 +218,9 @@ class Connection(asyncio.BufferedProtocol):
         if spare is None:
             return
         with spare:
-            left = _queued(spare, FIONREAD)  # no more: a process that escaped the kill may write without end
-            while left >= 0:
+            # No more than is there, and not all of that: a process that escaped the kill may write without end.
+            left, words = _queued(spare, FIONREAD), LAST_WORDS
+            while left >= 0 and words > 0:
                 try:
                     count = spare.recv_into(self._reader.get_buffer())
                 except BlockingIOError:
@@ -224,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 left -= count
                 if not self._failed:
-                    self.buffer_updated(count)
+                    words -= self._take_in(count)
 
 
 def _queued(end: socket.socket, request: int) -> int:

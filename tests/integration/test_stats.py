@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -149,13 +150,20 @@ async def test_the_repr_tells_all_in_one_line(gate: Gate) -> None:
     assert repr(pool) == "<Pool 'cats' 0 idle, 0 busy, 0 starting, 0 waiting, closed>"
 
 
-async def test_times_are_counted(pool: Pool) -> None:
+async def test_times_are_counted(pool: Pool, gate: Gate) -> None:
     """The histograms hold each dispatch and each reply, and their sums are about right."""
-    await asyncio.gather(*(pool.run("sleep", 0.05) for _ in range(4)))
-    stats = pool.stats()
+    began = time.monotonic()
+    calls = [asyncio.create_task(pool.run("wait_at", gate.path)) for _ in range(4)]
+    await eventually(lambda: len(gate.reached()) == 2 and pool.stats().waiting == 2)
+    stays = time.monotonic()
+    await asyncio.sleep(0.05)
+    stayed = time.monotonic() - stays - 0.002  # uvloop counts whole milliseconds, and each time may lack two
+    gate.open()
+    await asyncio.gather(*calls)
+    took, stats = time.monotonic() - began + 0.002, pool.stats()
     assert (stats.wait_time.count, stats.run_time.count) == (4, 4)
-    assert 0.19 <= stats.run_time.total < 20
-    assert 0.085 <= stats.wait_time.total < 20  # uvloop counts whole milliseconds, and each wait may lack two
+    assert 2 * stayed <= stats.run_time.total <= 4 * took
+    assert 2 * stayed <= stats.wait_time.total <= 4 * took
     assert len(stats.run_time.counts) == len(stats.run_time.bounds) + 1
 
 

@@ -615,11 +615,11 @@ async def test_a_stream_that_is_never_entered_is_nothing() -> None:
 async def test_closing_waits_for_a_stream_that_is_read_and_gives_up_one_that_is_not(module: Any) -> None:
     """Within grace it goes on; a consumer that never reads does not hold the pool up for ever."""
     async with pool_of(2) as pool:
-        taken, unread = pool.stream(command(module, "count"), 2000), pool.stream(command(module, "count"), 2000)
+        taken, unread = pool.stream(command(module, "count"), 200), pool.stream(command(module, "count"), 200)
         async with taken, unread:
             await anext(taken)
-            closing = asyncio.create_task(pool.aclose(0.5))
-            assert len([update async for update in taken]) == 1999
+            closing = asyncio.create_task(pool.aclose(1.0))
+            assert len([update async for update in taken]) == 199
             await closing
             seen: list[Any] = []
             with pytest.raises(PoolClosed) as caught:

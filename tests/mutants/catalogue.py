@@ -65,7 +65,7 @@ MUTANTS = (
         1,
         "a result that lies in the kernel's buffer when its worker dies is thrown away",
         "pool/connection.py",
-        "self.buffer_updated(count)",
+        "words -= self._take_in(count)",
         "pass",
         ("faults/test_crashes.py::test_an_answer_counts_though_its_worker_died_with_the_call_half_read",),
     ),
