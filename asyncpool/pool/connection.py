@@ -20,7 +20,8 @@ from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
-LAST_WORDS = 50_000  # frames that are taken of a worker which has ended, in one step: 40 ms if they are small
+LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, in one step: 16 ms if they are small
+CROWD = 1000  # frames in one chunk after which others get their turn: uvloop reads up to 32 chunks at a time
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
 
@@ -150,7 +151,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
-        self._take_in(nbytes)
+        if self._take_in(nbytes) > CROWD and self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on, self._transport)
+
+    def _read_on(self, transport: asyncio.Transport) -> None:
+        if not transport.is_closing():
+            transport.resume_reading()
 
     def _take_in(self, nbytes: int) -> int:
         """Do so, and return how many frames they were."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # where the package and the tests are
-LIMIT = 15.0  # seconds; what hangs is made to show its stack then, and killed
+LIMIT = 30.0  # seconds; what hangs is made to show its stack then, and killed
 FORBIDDEN = ("never retrieved", "was destroyed", "Exception ignored", "Event loop is closed", "returncode 255")
 
 PREAMBLE = """\

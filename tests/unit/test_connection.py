@@ -1,22 +1,30 @@
-"""What a worker leaves in the kernel when it ends."""
+"""What floods the wire, and what a worker leaves in the kernel when it ends."""
 
 import asyncio
 
 import pytest
 
 from asyncpool.pool import connection as module
-from asyncpool.pool.connection import Connection, pair
+from asyncpool.pool.connection import CROWD, Connection, pair
 from asyncpool.protocol import messages, wire
+
+FRAME = wire.frame(messages.encode(messages.Pong(1)))
 
 
 class Receiver:
-    """Counts the messages that it is told."""
+    """Counts the messages that it is told, and the steps of the loop in which it is told of many."""
 
     count = 0
     error: wire.FrameError | None = None
+    step = 0
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
 
     def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
         self.count += len(found)
+        if len(found) > CROWD:
+            self.steps.append(self.step)
         self.error = self.error or error
 
     def disconnected(self) -> None:
@@ -31,8 +39,7 @@ async def drained(frames: int) -> Receiver:
     with theirs:
         theirs.setblocking(False)
         await connection.open(ours)
-        frame = wire.frame(messages.encode(messages.Pong(1)))
-        assert theirs.send(frame * frames) == frames * len(frame)
+        assert theirs.send(FRAME * frames) == frames * len(FRAME)
         connection.drain()
         await connection.aclose()
     return receiver
@@ -49,3 +56,27 @@ async def test_who_floods_the_wire_and_ends_does_not_hold_up_the_loop(monkeypatc
     monkeypatch.setattr(module, "LAST_WORDS", 3_000)
     receiver = await drained(15_000)
     assert 3_000 <= receiver.count < 3_000 + wire.RING // 10
+
+
+async def test_who_floods_the_wire_gives_others_their_turn() -> None:
+    """One chunk of a flood is taken in each step of the loop; uvloop alone would take many."""
+    receiver, loop, all_came = Receiver(), asyncio.get_running_loop(), asyncio.Event()
+
+    def tick() -> None:
+        receiver.step += 1
+        if receiver.count < 15_000:
+            loop.call_soon(tick)
+        else:
+            all_came.set()
+
+    connection = Connection(receiver, loop.time)
+    ours, theirs = pair()
+    with theirs:
+        theirs.setblocking(False)
+        assert theirs.send(FRAME * 15_000) == 15_000 * len(FRAME)
+        await connection.open(ours)
+        tick()
+        await all_came.wait()
+        await connection.aclose()
+    assert len(receiver.steps) > 1
+    assert len(set(receiver.steps)) == len(receiver.steps)
