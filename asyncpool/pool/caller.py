@@ -9,54 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
-from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 import anyio
 
-from asyncpool.errors import AcquireTimeout, PayloadError, PoolError, PoolFull, ResultError
-from asyncpool.pool.call import INHERIT, MOST_MOVES, Call, Listener, OnCancel, Reply, Retries, Timeout
+from asyncpool.errors import PoolError
+from asyncpool.pool.call import MOST_MOVES, Call, Listener, Reply
 from asyncpool.pool.config import Config
-from asyncpool.pool.deadline import Deadline
-from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket, Ways
-from asyncpool.pool.reference import Reference, reference, unroll
-from asyncpool.pool.stats import Counters, Outcome
+from asyncpool.pool.lease import Lease, Ways
+from asyncpool.pool.leases import Leases, full
+from asyncpool.pool.maker import Maker, Target, open_reply
+from asyncpool.pool.options import AS_DECLARED, Options
+from asyncpool.pool.stats import Counters
 from asyncpool.pool.stream import WINDOW, Stream
 from asyncpool.pool.supervisor import Supervisor
-from asyncpool.protocol import buffers, edge, failure, messages, payload
-from asyncpool.protocol.messages import Failure
-from asyncpool.protocol.wire import Buffer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What calls ask for beyond their arguments; see ``Pool.options``."""
-
-    timeout: Timeout = INHERIT
-    acquire_timeout: float | None = None
-    retries: Retries = INHERIT
-    on_cancel: OnCancel | None = None
-    returns: payload.Decodes | None = None
-    on_update: Callable[[Any], Any] | None = None
-    meta: Mapping[str, str] = field(default_factory=dict)
-    key: Hashable = None
-    return_exceptions: bool = False
-
-
-_INSIDE = buffers.INSIDE.issuperset
-AS_DECLARED = Options()  # whatever the command and the pool say
-
-
-class Target(NamedTuple):
-    """What is known of a command before it is called."""
-
-    reference: Reference
-    kind: edge.Kind
-    result: payload.Decodes
-    updates: payload.Decodes
+from asyncpool.protocol import payload
 
 
 class Begun:
@@ -84,7 +53,7 @@ class Begun:
 
     def open(self, reply: Reply) -> Any:
         """Return what a reply holds, or raise it."""
-        return _open(reply, self.call, self.result)
+        return open_reply(reply, self.call, self.result)
 
     async def stop(self) -> None:
         """Stop its command, and return when it runs no more."""
@@ -102,12 +71,10 @@ class Caller:
 
     def __init__(self, config: Config, counters: Counters, running: Callable[[], Supervisor]) -> None:
         self._config = config
-        self.codec: payload.Codec = payload.Codec(pickles=config.allow_pickle)
         self._counters = counters
         self._running = running
-        self._ids = itertools.count(1)
-        self._targets: dict[Any, Target] = {}
-        self._leases: dict[Lease, Supervisor] = {}  # those that are held
+        self._maker = Maker(config)
+        self.leases: Leases = Leases(running, Ways(self._run_on, self._stream_on))
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
@@ -128,7 +95,7 @@ class Caller:
         except asyncio.CancelledError:
             await self.abandon(supervisor, call)
             raise
-        return _open(reply, call, options.returns or target.result)
+        return open_reply(reply, call, options.returns or target.result)
 
     async def _run_and_tell(
         self,
@@ -197,7 +164,8 @@ class Caller:
         supervisor = self._running()
         if lease is not None:
             lease.check()
-        call, target = self._make(supervisor, command, args, kwargs, options, 0 if updates is None else WINDOW, items)
+        credit = 0 if updates is None else WINDOW
+        call, target = self._maker.make(supervisor, command, args, kwargs, options, credit, items)
         if updates is not None:
             call.updates = updates
         self._counters.submitted += 1
@@ -209,11 +177,11 @@ class Caller:
             return supervisor, call, target
         if self._config.limits.max_waiting is not None and supervisor.scheduler.full:
             self._counters.count("rejected")
-            raise self._full(supervisor)
+            raise full(supervisor)
         supervisor.ledger.open.add(call)
         supervisor.submit(call, call.submitted)
-        if call.worker is None and (options.acquire_timeout is not None or self._leases):
-            self._wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
+        if call.worker is None and (options.acquire_timeout is not None or self.leases.held):
+            self.leases.wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
         return supervisor, call, target
 
     def submit(
@@ -234,14 +202,14 @@ class Caller:
     ) -> list[Any]:
         """Run a command once on each worker."""
         supervisor = self._running()
-        if any(lease.ticket.owner is asyncio.current_task() for lease in self._leases):
+        if self.leases.held_here:
             raise PoolError(
                 "this task holds a lease, and would wait for its worker for ever: "
                 "broadcast before it is acquired, or after it is released"
             )
         options = replace(options, retries=0)
         workers = supervisor.scheduler.taking_workers()
-        made = [self._make(supervisor, command, args, kwargs, options) for _ in workers]
+        made = [self._maker.make(supervisor, command, args, kwargs, options) for _ in workers]
         calls = [call for call, _ in made]
         for call in calls:
             call.moves = MOST_MOVES  # it is meant for this worker
@@ -250,7 +218,7 @@ class Caller:
         for worker, call in zip(workers, calls, strict=True):
             supervisor.bind(call, worker, call.submitted)
             if call.worker is None:
-                self._wait_in_queue(supervisor, call, options.acquire_timeout)
+                self.leases.wait_in_queue(supervisor, call, options.acquire_timeout)
         try:
             if calls:
                 await asyncio.wait([call.future for call in calls])
@@ -262,61 +230,10 @@ class Caller:
             return_exceptions=options.return_exceptions,
         )
 
-    def _make(
-        self,
-        supervisor: Supervisor,
-        command: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: Options,
-        credit: int = 0,
-        items: int = 0,
-    ) -> tuple[Call, Target]:
-        """Encode a call; returns it with what is known of its command."""
-        try:
-            target = self._targets[command]
-        except (KeyError, TypeError):  # not seen yet, or cannot be hashed
-            command, args, kwargs = unroll(command, args, kwargs)
-            target = self._learn(command)
-        number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
-        told = ledger.time_limit(target.reference, options.timeout, items)
-        run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
-        large: Sequence[Buffer] = ()
-        try:
-            small = not args or _INSIDE(map(type, args))
-            if items or (small and (not kwargs or _INSIDE(map(type, kwargs.values())))):
-                body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
-                size = len(body)
-            else:
-                inside, named, large, lengths = buffers.take_all_out(args, kwargs)
-                body = self.codec.encode(messages.call(number, run, inside, named, told, credit, options.meta, lengths))
-                size = len(body) + sum(lengths)
-        except Exception as error:  # encoding runs the user's own properties
-            raise _blame(self.codec, args, kwargs, error) from None
-        if size > self._config.max_message:
-            raise PayloadError(
-                f"the call takes {size:,} bytes, above the pool's max_message of {self._config.max_message:,}: "
-                "raise it, or pass the name of a file"
-            )
-        call = Call(
-            number,
-            loop.create_future(),
-            target.reference,
-            body,
-            told,
-            options.timeout,
-            options.retries,
-            loop.time(),
-            target.kind,
-            options.on_cancel,
-        )
-        call.learnt = ledger.learnt
-        if large:
-            call.buffers = large
-        call.key, call.items = options.key, items
-        if self._config.concurrency > 1:
-            call.exclusive = ledger.excludes(call)
-        return call, target
+    @property
+    def codec(self) -> payload.Codec:
+        """What encodes and decodes the pool's values."""
+        return self._maker.codec
 
     @property
     def config(self) -> Config:
@@ -330,24 +247,10 @@ class Caller:
             PayloadError, PoolClosed, PoolError: As ``run`` does.
         """
         supervisor = self._running()
-        self._learn(command)
-        if (held := self._held()) >= supervisor.scheduler.limits.max_size:
-            raise _all_held(held)
+        self._maker.learn(command)
+        if (error := self.leases.deadlock(supervisor)) is not None:
+            raise error
         return supervisor
-
-    def _held(self) -> int:
-        task = asyncio.current_task()
-        return sum(
-            lease.ticket.owner is task and supervisor.scheduler.takes(lease.ticket)
-            for lease, supervisor in self._leases.items()
-        )
-
-    def _learn(self, command: Any) -> Target:
-        if isinstance(command, str):
-            return Target(str.__str__(command), "plain", self.codec.untyped, self.codec.untyped)
-        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
-        self._targets[command] = learnt
-        return learnt
 
     async def abandon(self, supervisor: Supervisor, *calls: Call) -> None:
         """Their caller is gone: stop the commands, and return when they run no more."""
@@ -376,40 +279,6 @@ class Caller:
             call.worker.stop_call(call, "cancelled", reason)
         return True
 
-    # --- leases ------------------------------------------------------------------------------------------------------
-
-    async def acquire(self, timeout: float | None) -> Lease:
-        """Wait for a worker and take it whole."""
-        supervisor = self._running()
-        if supervisor.scheduler.full:
-            raise self._full(supervisor)
-        ticket = LeaseTicket(supervisor.loop.create_future(), asyncio.current_task())
-        supervisor.submit(ticket, supervisor.loop.time())
-        if not ticket.future.done():
-            self._wait_in_queue(supervisor, ticket, timeout)
-        try:
-            worker = await ticket.future
-        except asyncio.CancelledError:
-            if not supervisor.withdraw(ticket):
-                supervisor.finish(ticket, 0)  # it was granted in the very moment of the cancellation
-            raise
-        lease = Lease(Ways(self._run_on, self._stream_on), ticket, worker)
-        if not worker.takes_calls:  # it ended between the grant and this task's turn
-            lease.lose()
-        self._leases[lease] = supervisor
-        return lease
-
-    def release(self, lease: Lease) -> None:
-        """Give a lease back."""
-        if not isinstance(lease, Lease):
-            raise TypeError(f"release() takes the lease that `await pool.acquire()` gave, not {lease!r}")
-        supervisor = self._leases.pop(lease, None)
-        if supervisor is None:
-            raise PoolError(RELEASED if lease.released else "this lease was acquired from another pool")
-        if lease.give_back():
-            lease.worker.kill("released", "was stopped because its lease was released with a call still running")
-        supervisor.finish(lease.ticket, lease.calls)
-
     def _run_on(
         self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]:
@@ -417,67 +286,6 @@ class Caller:
 
     def _stream_on(self, lease: Lease, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
         return self.stream(command, args, kwargs, AS_DECLARED, lease)
-
-    # --- waiting -----------------------------------------------------------------------------------------------------
-
-    def _wait_in_queue(
-        self, supervisor: Supervisor, ticket: Call | LeaseTicket, timeout: float | None, *, background: bool = False
-    ) -> None:
-        if not supervisor.scheduler.waits(ticket):
-            return  # rejected already
-        if self._leases and not background and (held := self._held()) >= supervisor.scheduler.limits.max_size:
-            self._give_up(supervisor, ticket, _all_held(held))
-        elif timeout is not None:
-
-            def expire() -> None:
-                text = f"no worker came free within {timeout:g} s (acquire_timeout); the pool is {supervisor.summary()}"
-                self._give_up(supervisor, ticket, AcquireTimeout(text))
-
-            ticket.deadline = Deadline(supervisor.loop, timeout, expire)
-
-    def _give_up(self, supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:
-        if not supervisor.withdraw(ticket):
-            return
-        if isinstance(ticket, Call):
-            outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"
-            supervisor.ledger.fail(ticket, outcome, error)
-        else:
-            ticket.fail(error)
-
-    def _full(self, supervisor: Supervisor) -> PoolFull:
-        waiting = supervisor.scheduler.limits.max_waiting
-        return PoolFull(f"{waiting} calls already wait (max_waiting); the pool is {supervisor.summary()}")
-
-
-class Acquisition:
-    """What ``pool.acquire()`` returns: await it for a lease to release later, or enter it with ``async with``."""
-
-    def __init__(self, caller: Caller, timeout: float | None) -> None:
-        self._caller = caller
-        self._timeout = timeout
-        self._lease: Lease | None = None
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(
-            f"acquire() is not awaited yet and has no {name!r}: "
-            "use `async with pool.acquire() as worker`, or `worker = await pool.acquire()`"
-        )
-
-    def __await__(self) -> Generator[Any, None, Lease]:
-        return self._caller.acquire(self._timeout).__await__()
-
-    async def __aenter__(self) -> Lease:
-        if self._lease is not None:
-            raise PoolError("this acquire() is entered already: each `async with` wants one of its own")
-        self._lease = await self
-        return self._lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            lease, self._lease = self._lease, None
-            self._caller.release(lease)
 
 
 async def _tell_all(updates: Stream[Any, Any], tell: Callable[[Any], Any]) -> Any:
@@ -515,33 +323,3 @@ def _gather(begun: list[Begun], *, return_exceptions: bool) -> list[Any]:
     if errors and not return_exceptions:
         raise ExceptionGroup(f"{begun[0].call.title} failed on {len(errors)} of {len(results)} workers", errors)
     return results
-
-
-def _all_held(held: int) -> PoolError:
-    return PoolError(
-        f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
-        "run the command on a lease, release one, or raise max_size"
-    )
-
-
-def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
-    """Return the error that names the argument which cannot be encoded."""
-    for name, value in (*enumerate(args, 1), *kwargs.items()):
-        try:
-            codec.encode(value)
-        except Exception as cause:  # encoding runs the user's own properties
-            title = repr(name) if isinstance(name, str) else f"number {name}"
-            return PayloadError(f"argument {title}: {cause}")
-    return PayloadError(str(error))
-
-
-def _open(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
-    """Return what the worker sent, or raise it."""
-    if isinstance(reply, Failure):
-        raise failure.rebuild(reply.error, call.pid)
-    try:
-        return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
-    except Exception as error:  # decoding runs the user's own __post_init__
-        refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
-        refused.message, refused.worker_pid = str(refused.args[0]), call.pid
-        raise refused from None

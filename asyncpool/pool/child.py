@@ -13,7 +13,7 @@ import signal
 import subprocess
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asyncpool.pool.lifeline import Lifeline
 
@@ -21,6 +21,27 @@ UNKNOWN = 255  # what asyncio says of an exit code that somebody else took
 LAST_WAIT = 1000  # milliseconds for the end of a killed process whose event loop was dropped
 
 T = TypeVar("T")
+
+
+class Process(Protocol):
+    """What a worker needs of its process; see ``Child``."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+
+    async def wait(self) -> int | None:
+        """Wait for its end; returns the exit code, or the negative number of a signal."""
+
+    def kill(self) -> None:
+        """Kill it and its group."""
+
+    def send_signal(self, number: int) -> bool:
+        """Send it a signal; False when that cannot be done."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of everything."""
 
 
 class Child:

@@ -18,13 +18,15 @@ import msgspec
 from asyncpool import commands
 from asyncpool.errors import PoolClosed, PoolError
 from asyncpool.pool.call import INHERIT, Inherit, OnCancel
-from asyncpool.pool.caller import Acquisition, Caller, Options
+from asyncpool.pool.caller import Caller
 from asyncpool.pool.calls import D
 from asyncpool.pool.config import check_grace, check_key, check_meta, check_sizes, configure, count, seconds_or_none
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
+from asyncpool.pool.leases import Acquisition
 from asyncpool.pool.many_calls import ManyCalls
+from asyncpool.pool.options import Options
 from asyncpool.pool.results import Results, results
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
 from asyncpool.pool.stream import Stream
@@ -368,7 +370,7 @@ class Pool(ManyCalls[Any]):
             PoolFull, AcquireTimeout, WorkerStartError, PoolClosed: As ``run`` does, when it is awaited.
             PoolError: The task that asks holds all workers already and would wait for ever.
         """
-        return Acquisition(self._caller, self._defaults.acquire_timeout)
+        return Acquisition(self._caller.leases, self._defaults.acquire_timeout)
 
     async def release(self, lease: Lease) -> None:
         """Give a lease back.
@@ -376,7 +378,7 @@ class Pool(ManyCalls[Any]):
         Raises:
             PoolError: It was given back before, or is another pool's.
         """
-        self._caller.release(lease)
+        self._caller.leases.release(lease)
 
     # --- all workers -------------------------------------------------------------------------------------------------
 
@@ -507,7 +509,7 @@ class CallOptions(ManyCalls[D]):
 
     def acquire(self) -> Acquisition:
         """Lease a worker, as ``Pool.acquire`` does, within this view's ``acquire_timeout``."""
-        return Acquisition(self._caller, self._options.acquire_timeout)
+        return Acquisition(self._caller.leases, self._options.acquire_timeout)
 
     async def broadcast(self, command: Any, /, *args: Any, **kwargs: Any) -> list[Any]:
         """Run a command once on each worker, as ``Pool.broadcast`` does; ``retries`` and ``key`` are not heeded."""

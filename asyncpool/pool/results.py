@@ -22,9 +22,10 @@ from msgspec import Raw
 
 from asyncpool.errors import AsyncPoolError, PayloadError, PoolError, ProtocolError
 from asyncpool.pool.call import Call, Reply
-from asyncpool.pool.caller import Begun, Caller, Options
+from asyncpool.pool.caller import Begun, Caller
 from asyncpool.pool.chunk import MOST_BYTES, Answers
 from asyncpool.pool.config import count
+from asyncpool.pool.options import Options
 from asyncpool.pool.reference import unroll
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol.messages import Failure

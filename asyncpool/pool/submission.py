@@ -14,7 +14,8 @@ import logging
 from typing import Any
 
 from asyncpool.errors import PoolClosed
-from asyncpool.pool.caller import Caller, Options
+from asyncpool.pool.caller import Caller
+from asyncpool.pool.options import Options
 
 LAST_STEPS = 1.0  # seconds for what the application itself still does when the pool is closed
 

@@ -1,6 +1,6 @@
 """One child as asyncio sees it: spawn, greet, send, receive, stop, and know for certain how it ended.
 
-Law 1: TRANSITIONS is the whole of its state; what is not in it raises.
+Law 1: ``states.TRANSITIONS`` is the whole of its state; what is not in it raises.
 Law 2: the end has one entry, ``_end``, whichever sign of it comes first: end of stream, process exit, a kill.
 Law 3: what the worker wrote before it died counts: it is read before any call is given up.
 Law 4: a call that was the last frame sent, and that the worker has not read or not wholly been sent, never started.
@@ -15,7 +15,6 @@ import math
 import signal
 import socket
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
 import anyio
@@ -24,7 +23,7 @@ import msgspec
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
 from asyncpool.pool import stack
 from asyncpool.pool.call import MOST_MOVES, Call, Reply
-from asyncpool.pool.child import Child
+from asyncpool.pool.child import Child, Process
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
@@ -32,6 +31,7 @@ from asyncpool.pool.journal import Journal, log_level
 from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.oom import OomKills, OomWatch
 from asyncpool.pool.reference import main_script
+from asyncpool.pool.states import TRANSITIONS, Sign, State
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
 from asyncpool.protocol import buffers, messages, wire
@@ -45,39 +45,6 @@ STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its st
 _header = wire.HEADER.pack
 LIVED_ON = "closed its end of the connection and lived on"
 EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
-
-
-class State(Enum):
-    """Where a worker is in its life."""
-
-    SPAWNING = "spawning"
-    GREETING = "greeting"  # Hello was sent
-    READY = "ready"
-    STOPPING = "stopping"  # Stop was sent
-    ENDING = "ending"  # killed, disconnected or exited
-    GONE = "gone"  # reaped, and all descriptors closed
-
-
-class Sign(Enum):
-    """What moves it on."""
-
-    SPAWNED = "spawned"
-    READY = "ready"
-    STOP = "stop"
-    END = "end"
-    REAPED = "reaped"
-
-
-TRANSITIONS: dict[tuple[State, Sign], State] = {
-    (State.SPAWNING, Sign.SPAWNED): State.GREETING,
-    (State.SPAWNING, Sign.END): State.ENDING,
-    (State.GREETING, Sign.READY): State.READY,
-    (State.GREETING, Sign.END): State.ENDING,
-    (State.READY, Sign.STOP): State.STOPPING,
-    (State.READY, Sign.END): State.ENDING,
-    (State.STOPPING, Sign.END): State.ENDING,
-    (State.ENDING, Sign.REAPED): State.GONE,
-}
 
 
 class Owner(Protocol):
@@ -110,27 +77,6 @@ class Owner(Protocol):
 
     def torn_down(self) -> None:
         """The event loop is ending."""
-
-
-class Process(Protocol):
-    """What a worker needs of its process; see ``Child``."""
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id."""
-
-    async def wait(self) -> int | None:
-        """Wait for its end; returns the exit code, or the negative number of a signal."""
-
-    def kill(self) -> None:
-        """Kill it and its group."""
-
-    def send_signal(self, number: int) -> bool:
-        """Send it a signal; False when that cannot be done."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Let go of everything."""
 
 
 class Worker:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from asyncpool.pool.child import Process
 from asyncpool.pool.pool import Pool
-from asyncpool.pool.worker import Process, Worker
+from asyncpool.pool.worker import Worker
 from asyncpool.testing.faults import current
 from asyncpool.testing.thread import WorkerThread
 

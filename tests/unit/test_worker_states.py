@@ -10,7 +10,8 @@ from asyncpool.pool.call import Call
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
-from asyncpool.pool.worker import TRANSITIONS, Sign, State, Worker
+from asyncpool.pool.states import TRANSITIONS, Sign, State
+from asyncpool.pool.worker import Worker
 from asyncpool.protocol.messages import Pong, Ready
 
 

@@ -1,0 +1,133 @@
+"""A call as its frame's body, and the value or error that its reply holds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from asyncpool.errors import PayloadError, ResultError
+from asyncpool.pool.call import Call, Reply
+from asyncpool.pool.config import Config
+from asyncpool.pool.options import Options
+from asyncpool.pool.reference import Reference, reference, unroll
+from asyncpool.pool.supervisor import Supervisor
+from asyncpool.protocol import buffers, edge, failure, messages, payload
+from asyncpool.protocol.messages import Failure
+from asyncpool.protocol.wire import Buffer
+
+_INSIDE = buffers.INSIDE.issuperset
+
+
+class Target(NamedTuple):
+    """What is known of a command before it is called."""
+
+    reference: Reference
+    kind: edge.Kind
+    result: payload.Decodes
+    updates: payload.Decodes
+
+
+class Maker:
+    """Makes the calls of one pool.
+
+    Args:
+        config: The pool's settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.codec: payload.Codec = payload.Codec(pickles=config.allow_pickle)
+        self._config = config
+        self._ids = itertools.count(1)
+        self._targets: dict[Any, Target] = {}
+
+    def make(
+        self,
+        supervisor: Supervisor,
+        command: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        credit: int = 0,
+        items: int = 0,
+    ) -> tuple[Call, Target]:
+        """Encode a call; returns it with what is known of its command."""
+        try:
+            target = self._targets[command]
+        except (KeyError, TypeError):  # not seen yet, or cannot be hashed
+            command, args, kwargs = unroll(command, args, kwargs)
+            target = self.learn(command)
+        number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
+        told = ledger.time_limit(target.reference, options.timeout, items)
+        run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
+        large: Sequence[Buffer] = ()
+        try:
+            small = not args or _INSIDE(map(type, args))
+            if items or (small and (not kwargs or _INSIDE(map(type, kwargs.values())))):
+                body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
+                size = len(body)
+            else:
+                inside, named, large, lengths = buffers.take_all_out(args, kwargs)
+                body = self.codec.encode(messages.call(number, run, inside, named, told, credit, options.meta, lengths))
+                size = len(body) + sum(lengths)
+        except Exception as error:  # encoding runs the user's own properties
+            raise _blame(self.codec, args, kwargs, error) from None
+        if size > self._config.max_message:
+            raise PayloadError(
+                f"the call takes {size:,} bytes, above the pool's max_message of {self._config.max_message:,}: "
+                "raise it, or pass the name of a file"
+            )
+        call = Call(
+            number,
+            loop.create_future(),
+            target.reference,
+            body,
+            told,
+            options.timeout,
+            options.retries,
+            loop.time(),
+            target.kind,
+            options.on_cancel,
+        )
+        call.learnt = ledger.learnt
+        if large:
+            call.buffers = large
+        call.key, call.items = options.key, items
+        if self._config.concurrency > 1:
+            call.exclusive = ledger.excludes(call)
+        return call, target
+
+    def learn(self, command: Any) -> Target:
+        """Return what is known of a command.
+
+        Raises:
+            PayloadError: It cannot be named to a worker.
+        """
+        if isinstance(command, str):
+            return Target(str.__str__(command), "plain", self.codec.untyped, self.codec.untyped)
+        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
+        self._targets[command] = learnt
+        return learnt
+
+
+def open_reply(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
+    """Return what the worker sent, or raise it."""
+    if isinstance(reply, Failure):
+        raise failure.rebuild(reply.error, call.pid)
+    try:
+        return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
+    except Exception as error:  # decoding runs the user's own __post_init__
+        refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
+        refused.message, refused.worker_pid = str(refused.args[0]), call.pid
+        raise refused from None
+
+
+def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:
+    """Return the error that names the argument which cannot be encoded."""
+    for name, value in (*enumerate(args, 1), *kwargs.items()):
+        try:
+            codec.encode(value)
+        except Exception as cause:  # encoding runs the user's own properties
+            title = repr(name) if isinstance(name, str) else f"number {name}"
+            return PayloadError(f"argument {title}: {cause}")
+    return PayloadError(str(error))
