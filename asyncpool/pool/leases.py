@@ -126,8 +126,9 @@ class Acquisition:
 
 def full(supervisor: Supervisor) -> PoolFull:
     """Return the error of a call that may not wait."""
-    waiting = supervisor.scheduler.limits.max_waiting
-    return PoolFull(f"{waiting} calls already wait (max_waiting); the pool is {supervisor.summary()}")
+    most = supervisor.scheduler.limits.max_waiting
+    why = f"{most} calls already wait (max_waiting)" if most else "no worker is free, and none may wait (max_waiting=0)"
+    return PoolFull(f"{why}; the pool is {supervisor.summary()}")
 
 
 def give_up(supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:

@@ -37,7 +37,7 @@ class Obituary:
     def error(self, kind: type[E], when: str, *, started: bool = False) -> E:
         """Return an error of this kind that tells how the worker ended, and *when*."""
         shown = self.stderr.strip()[-SHOWN_STDERR:]
-        what = f"{self._how()} {when}"
+        what = self._how() if self.pid is None else f"{self._how()} {when}"
         code = self.exit_code
         return kind(
             f"{what}. The end of its stderr:\n{shown}" if shown else what,

@@ -39,9 +39,10 @@ T = TypeVar("T")
 class Place:
     """Where the outcome of one item belongs."""
 
-    __slots__ = ("begun", "outcome")
+    __slots__ = ("begun", "number", "outcome")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number  # of the item, from 0
         self.begun: Begun | None = None
         self.outcome: Reply | BaseException | None = None
 
@@ -51,7 +52,16 @@ class Place:
             raise self.outcome
         assert self.begun is not None
         assert self.outcome is not None
-        return self.begun.open(self.outcome)
+        try:
+            return self.begun.open(self.outcome)
+        except Exception as error:
+            error.add_note(self.whose)
+            raise
+
+    @property
+    def whose(self) -> str:
+        """Whose error it is, for a note."""
+        return f"This is item {self.number} of a map, counted from 0."
 
 
 class Results(Generic[T]):
@@ -88,6 +98,7 @@ class Results(Generic[T]):
         self._failure: BaseException | None = None  # of the source or the pool, raised when all results are taken
         self._over = False  # nothing more is pulled
         self._ended = False  # nothing more is given
+        self._pulled = 0  # items so far
         self._untaken = 0  # items that were pulled and whose result was not taken
         self._places: deque[Place] = deque()  # of them: all, in order, or else those that are done
         self._calls: dict[Begun, None] = {}  # with the pool
@@ -190,7 +201,8 @@ class Results(Generic[T]):
             pass  # the items' places tell it
 
     async def _take_in(self, item: Any, supervisor: Supervisor) -> None:
-        place = Place()
+        place = Place(self._pulled)
+        self._pulled += 1
         self._untaken += 1
         if self._ordered:
             self._places.append(place)
@@ -230,6 +242,7 @@ class Results(Generic[T]):
             for place in places:
                 self._settle(place, error)
             if isinstance(error, PayloadError):
+                error.add_note(places[0].whose)
                 return
             raise
         self._calls[begun] = None
@@ -244,7 +257,7 @@ class Results(Generic[T]):
         try:
             raw = Raw(self._caller.codec.encode((*self._first, item)))
         except Exception as error:  # encoding runs the user's own properties
-            self._settle(place, PayloadError(f"an item cannot travel: {error}"))
+            self._settle(place, PayloadError(f"item {place.number} of the map cannot travel: {error}"))
             return
         size = len(memoryview(raw))
         most = min(MOST_BYTES, self._caller.config.max_message // 2)

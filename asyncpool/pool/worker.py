@@ -155,7 +155,9 @@ class Worker:
             assert self._child is not None
             self.exit_code = await self._child.wait()
         except Exception as error:  # no such program, no descriptor left, a bad environment, ...
-            self._end("start_failed", f"could not be spawned: {error}")
+            where = self._config.cwd
+            hint = " (the pool's cwd=)" if where is not None and getattr(error, "filename", None) == str(where) else ""
+            self._end("start_failed", f"could not be spawned: {error}{hint}")
 
     def _spawn(self) -> socket.socket:
         """Start the process and return the parent's end of the connection to it."""

@@ -133,7 +133,9 @@ class Codec:
                 raise
         if self._pickles:
             return Ext(PICKLE, _pickled(value))
-        raise TypeError(_refusal(value))
+        raise TypeError(
+            f"{_refusal(value)}: send its data (a dataclass, a dict), or make its type known (asyncpool.register_type)"
+        )
 
     def _from_ext(self, code: int, data: memoryview) -> Any:
         if code == INTEGER:

@@ -41,9 +41,8 @@ def main(
         _dump_at_signal(*stack)
     reads, writes = stdio.protect()
     channel = make_channel(reads, writes, wire.GREETING_LIMIT)
-    leave = Leave(
-        reads, linger=linger
-    )  # before the modules are imported: a worker that starts when SIGTERM comes has not failed
+    # Before the modules are imported: a worker that starts when SIGTERM comes has not failed.
+    leave = Leave(reads, linger=linger)
     try:
         hello = greeting(channel)
         if hello is None:
@@ -123,6 +122,9 @@ def _import(hello: Hello) -> list[types.ModuleType]:
             raise StartFailure(
                 f"there is no module {name!r}; looked in {', '.join(hello.sys_path)} (the parent's sys.path)"
             ) from None
+        except SystemExit:
+            sys.stderr.write(f"asyncpool: the module {name!r} called sys.exit() while it was imported\n")
+            raise
     return modules
 
 

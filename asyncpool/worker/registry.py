@@ -69,7 +69,7 @@ class Registry:
         entry = self.entries.get(reference)
         if entry is None:
             if isinstance(reference, str):
-                raise NotFound(f"no command {reference!r}; this worker has {self._names()}")
+                raise NotFound(f"no command {reference!r}; {self._meant(reference)}this worker has {self._names()}")
             entry = self.entries[reference] = self._resolve(*reference)
         return entry
 
@@ -115,6 +115,12 @@ class Registry:
         if self._registered_only and mark is None:
             raise NotFound(f"{where} is not a @command, and this pool takes registered_only; it has {self._names()}")
         return Entry(found, self.codec, strict=False, typed=mark is None or mark.typed)
+
+    def _meant(self, name: str) -> str:
+        from difflib import get_close_matches  # only who mistypes waits for it
+
+        close = get_close_matches(name, [info.name for info in self.commands], n=1)
+        return f"did you mean {close[0]!r}? " if close else ""
 
     def _names(self) -> str:
         names = ", ".join(sorted(info.name for info in self.commands))

@@ -285,6 +285,7 @@ async def test_what_cannot_travel_fails_in_its_place(chunk: int) -> None:
                 results = [each async for each in done]
             assert len(results) == len(list(arguments))
             assert isinstance(results[1], error), results
+            assert "item 1 of" in "".join([str(results[1]), *getattr(results[1], "__notes__", [])])
             assert error is ResultError or not isinstance(results[2], Exception), results
 
 

@@ -31,7 +31,10 @@ BAD_MODULES: dict[str, tuple[str, str]] = {
     "raises": ("raise ValueError('boom at import')", "ValueError: boom at import"),
     "misspelt": ("import asyncpool\n\ndef broken(:\n    pass", "SyntaxError"),
     "lacks": ("import no_such_dependency", "No module named 'no_such_dependency'"),
-    "leaves": ("import sys; sys.exit('left at import')", "left at import"),
+    "leaves": (
+        "import sys; sys.exit('left at import')",
+        r"the module 'leaves' called sys\.exit\(\) while it was imported\nleft at import",
+    ),
     "exits": ("import os; os._exit(3)", "exited with code 3 before it was ready"),
     "twins": (
         "import asyncpool\n@asyncpool.command\ndef purr(): pass\n@asyncpool.command(name='purr')\ndef meow(): pass",
@@ -318,7 +321,9 @@ async def test_a_program_that_is_not_there_is_told() -> None:
     ]:
         with pytest.raises(WorkerStartError, match=text):
             await Pool(program=program, stderr="discard").start()
-    with pytest.raises(WorkerStartError, match=r"(?i)no such file"):
+    with pytest.raises(
+        WorkerStartError, match=r"(?i)no such file or directory: '/does/not/exist' \(the pool's cwd=\)$"
+    ):
         await Pool(cwd="/does/not/exist", stderr="discard").start()
     with pytest.raises(WorkerStartError, match=r"(?i)no such file"):
         await Pool(executable="/does/not/exist", stderr="discard").start()

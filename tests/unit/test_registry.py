@@ -65,6 +65,8 @@ def test_an_unknown_name_says_what_there_is():
     registry = Registry([module("kittens", b=marked("pet"), a=marked("feed"))], registered_only=False)
     with pytest.raises(NotFound, match=r"no command 'groom'; this worker has feed, pet"):
         registry.find("groom")
+    with pytest.raises(NotFound, match=r"no command 'fed'; did you mean 'feed'\? this worker has feed, pet"):
+        registry.find("fed")
     with pytest.raises(NotFound, match=r"mark them with @asyncpool\.command"):
         Registry([], registered_only=False).find("groom")
 
