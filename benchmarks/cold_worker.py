@@ -33,6 +33,12 @@ def usage() -> tuple[float, int]:
     return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
+def nap(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
 def same(value: object) -> object:
     return value
 

@@ -122,6 +122,18 @@ def test_a_peer_that_fails_is_shown_with_its_reason(tmp_path: Path, monkeypatch:
         assert f"{name}: {remark}" in " ".join(shown.split())
 
 
+def test_scale_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every number of waiting calls and of workers has its figures."""
+    results = tmp_path / "results.json"
+    shown = run(monkeypatch, "scale.py", "--json", str(results))
+    written = json.loads(results.read_text())
+    assert [table["rows"][0][0] for table in written["tables"]] == ["1", "1"]
+    assert len(written["measured"]["per_call"]) == 4
+    assert written["measured"]["growth"]["spawned"] >= written["measured"]["growth"]["workers"]
+    assert {each["measured"] > 0 for each in written["budgets"]} == {True}
+    assert "leases a second" in shown
+
+
 def test_floors_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every floor has its figures, and the start of a worker is held against that of an interpreter."""
     results = tmp_path / "results.json"
