@@ -14,6 +14,8 @@ import io
 import struct
 from collections.abc import Callable, Sequence
 
+from asyncpool.protocol import pages
+
 HEADER = struct.Struct("<II")
 VERSION = 1
 GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
@@ -76,7 +78,10 @@ def quote(start: Buffer) -> str:
 
 def room(size: int) -> Received:
     """Return a buffer to receive so many bytes into."""
-    return Received(bytes(size))  # pages that nobody has touched, if it is large
+    received = Received(bytes(size))  # pages that nobody has touched, if it is large
+    if size >= pages.LEAST:
+        pages.prefer_huge(received.getbuffer())
+    return received
 
 
 def _one(body: Buffer, size: int) -> list[int]:
