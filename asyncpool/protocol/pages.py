@@ -1,8 +1,8 @@
 """Large memory that is about to be filled, in huge pages.
 
-Memory that was never touched is given page by page as it is filled, each cleared first: of 64 MiB that is more work than
-to copy them. Linux gives 2 MiB at a time where it is asked to (madvise(2), MADV_HUGEPAGE), as numpy asks for its own
-arrays; it does as it likes, and nothing depends on it.
+Memory that was never touched is given page by page as it is filled, each cleared first: for 64 MiB that is more work
+than to copy them. Linux gives 2 MiB at a time where it is asked to (madvise(2), MADV_HUGEPAGE), as numpy asks for its
+own arrays; it does as it likes, and nothing depends on it.
 """
 
 from __future__ import annotations
