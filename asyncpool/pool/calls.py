@@ -81,7 +81,7 @@ class Calls(Generic[D]):
         """Run a command and take what it yields, or sends with ``asyncpool.emit``, while it runs.
 
         ``async with pool.stream(groom, names) as updates:`` submits it; ``async for update in updates`` takes its
-        updates; ``updates.result`` is what it returned. A slow consumer makes the command wait: at most 16 updates,
+        updates; ``updates.result`` is what it returned. A slow consumer makes the command wait: at most 64 updates,
         or about 1 MiB of them, are under way, and the time that it waits for them does not count against its timeout.
         Leaving the block before the end stops the command.
 

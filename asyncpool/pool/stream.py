@@ -23,7 +23,7 @@ from asyncpool.protocol.messages import MOST_BYTES, Update
 if TYPE_CHECKING:
     from asyncpool.pool.deadline import Deadline
 
-WINDOW = 16  # updates that may be on their way or not taken
+WINDOW = 64  # updates that may be on their way or not taken; with 16 half as many come in a second
 
 Y = TypeVar("Y")  # an update
 T = TypeVar("T")  # the result
@@ -63,6 +63,7 @@ class Stream(Generic[Y, T]):
         self._begun: Begun | None = None
         self._received: deque[Update] = deque()
         self._sizes: deque[int] = deque()  # bytes of the updates for which no credit was given back
+        self._bytes = 0  # of all of those
         self._taken = 0  # of those, the ones that were taken
         self._credit = WINDOW  # updates that the command may still send, as far as is known here
         self._paused: Deadline | None = None
@@ -168,11 +169,11 @@ class Stream(Generic[Y, T]):
     def _take(self, call: Call, number: int) -> None:
         """So many updates were taken; give credit back when it is worth a frame."""
         self._taken += number
-        if 2 * self._taken < WINDOW and 2 * sum(self._sizes) < MOST_BYTES:
+        if 2 * self._taken < WINDOW and 2 * self._bytes < MOST_BYTES:
             return
         count, self._taken = self._taken, 0
         for _ in range(count):
-            self._sizes.popleft()
+            self._bytes -= self._sizes.popleft()
         self._credit += count
         if self._paused is not None:
             if self._paused is call.deadline:
@@ -186,11 +187,14 @@ class Stream(Generic[Y, T]):
     def feed(self, update: Update) -> bool:
         """Take in an update; False: the command had no credit for it."""
         begun = self._begun
-        if begun is None or self._credit <= 0 or sum(self._sizes) >= MOST_BYTES:
+        if begun is None or self._credit <= 0 or self._bytes >= MOST_BYTES:
             return False
-        self._sizes.append(update.size if update.buffers else len(memoryview(update.value)))
+        size = update.size if update.buffers else len(memoryview(update.value))
+        self._sizes.append(size)
+        self._bytes += size
         self._credit -= 1
-        self._pause_if_starved(begun.call)
+        if self._credit <= 0 or self._bytes >= MOST_BYTES:
+            self._pause(begun.call)
         if self._left:
             self._take(begun.call, 1)
         else:
@@ -209,16 +213,16 @@ class Stream(Generic[Y, T]):
         """The command is run again: what nobody has seen of its last run is forgotten."""
         self._received.clear()
         self._sizes.clear()
-        self._taken, self._credit, self._paused = 0, WINDOW, None
+        self._bytes, self._taken, self._credit, self._paused = 0, 0, WINDOW, None
 
     def end(self) -> None:
         """No more will come."""
         self._ended = True
         self._wake()
 
-    def _pause_if_starved(self, call: Call) -> None:
-        starved = self._credit <= 0 or sum(self._sizes) >= MOST_BYTES
-        if starved and self._paused is None and call.deadline is not None and not call.asked_to_stop:
+    def _pause(self, call: Call) -> None:
+        """The command waits for us: that does not count."""
+        if self._paused is None and call.deadline is not None and not call.asked_to_stop:
             call.deadline.pause()
             self._paused = call.deadline
 
