@@ -19,6 +19,7 @@ TITLES = {
     "cold_vs_pooled": "A process per request, or a pool?",
     "call_overhead": "What a call costs",
     "large_values": "Large values",
+    "updates": "Updates of a running command",
     "scale": "Much of it",
     "floors": "The floors",
 }

@@ -122,6 +122,18 @@ def test_a_peer_that_fails_is_shown_with_its_reason(tmp_path: Path, monkeypatch:
         assert f"{name}: {remark}" in " ".join(shown.split())
 
 
+def test_updates_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool and the floor have their rates on both loops."""
+    results = tmp_path / "results.json"
+    run(monkeypatch, "updates.py", "--json", str(results))
+    written = json.loads(results.read_text())
+    assert {(loop, name) for loop, found in written["rates"].items() for name in found} == {
+        (loop, name) for loop in ("asyncio", "uvloop") for name in ("floor", "asyncpool")
+    }
+    assert all(rate > 0 for found in written["rates"].values() for rates in found.values() for rate in rates)
+    assert [table["rows"][0][2] for table in written["tables"]] == ["1.00 x", "1.00 x"]
+
+
 def test_scale_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number of waiting calls and of workers has its figures."""
     results = tmp_path / "results.json"
