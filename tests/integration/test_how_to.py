@@ -14,7 +14,7 @@ from tests.support.scripts import LIMIT, ROOT
 def examples() -> list[tuple[str, dict[str, str], str]]:
     """Return the name of each example, its files, and what it prints: files, then a block of text."""
     found: list[tuple[str, dict[str, str], str]] = []
-    for name in ("worker-state", "logs"):
+    for name in ("worker-state", "logs", "errors", "values"):
         files: dict[str, str] = {}
         for language, text in blocks(f"how-to/{name}.md"):
             if language == "python":
