@@ -20,8 +20,8 @@ from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
-LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, in one step: 16 ms if they are small
-CROWD = 1000  # frames in one chunk after which others get their turn: uvloop reads up to 32 chunks at a time
+LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, all in one step of the loop
+CROWD = 1000  # frames that came in company, after which others get their turn: uvloop reads 32 chunks in one step
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
 
@@ -65,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._buffered = False  # the transport was given something, and may still have it
         self._dropped = False
         self._closed = False
+        self._crowd = 0  # frames that came with others since the last pause
         self._failed = False  # a bad frame came: nothing after it counts
         self.heard: float = float("-inf")  # loop time at which bytes last came
         self.unread: bool = False  # the worker ended with bytes of ours that it had not read
@@ -151,16 +152,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
-        if self._take_in(nbytes) > CROWD and self._transport is not None:
+        count = self._take_in(nbytes)
+        if count == 1:
+            return  # the common case
+        self._crowd += count
+        if self._crowd > CROWD and self._transport is not None:
+            self._crowd = 0
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on, self._transport)
 
     def _read_on(self, transport: asyncio.Transport) -> None:
+        """Go on in the next step of the loop, if the connection was not lost meanwhile."""
         if not transport.is_closing():
             transport.resume_reading()
 
     def _take_in(self, nbytes: int) -> int:
-        """Do so, and return how many frames they were."""
+        """Parse a chunk and tell what was in it; returns its number of frames."""
         self.heard = self._clock()
         found: list[messages.ToParent] = []
         frames: list[wire.Frame] = []
@@ -216,7 +223,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(self._pieces.popleft())
 
     def drain(self) -> None:
-        """Read and process what the kernel still holds, once the worker has ended. Idempotent.
+        """Read and process what the kernel still holds, LAST_WORDS frames at most, once the worker has ended.
+
+        Idempotent. A worker that writes each frame by itself fills the largest buffer with fewer than that.
 
         A transport whose write fails, or that is closed, forgets what it has not read: a result of 2 MB that a worker
         wrote before it died was lost in 4 to 7 of 10 tries.

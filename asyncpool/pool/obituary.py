@@ -35,9 +35,9 @@ class Obituary:
     oom: OomKills | None = None
 
     def error(self, kind: type[E], when: str, *, started: bool = False) -> E:
-        """Return an error of this kind that tells how the worker ended, and *when*."""
+        """Return an error of this kind that tells how the worker ended, and *when*, if that says anything."""
         shown = self.stderr.strip()[-SHOWN_STDERR:]
-        what = self._how() if self.pid is None else f"{self._how()} {when}"
+        what = f"{self._how()} {when}".rstrip()
         code = self.exit_code
         return kind(
             f"{what}. The end of its stderr:\n{shown}" if shown else what,

@@ -55,7 +55,7 @@ class Place:
         try:
             return self.begun.open(self.outcome)
         except Exception as error:
-            error.add_note(self.whose)
+            BaseException.add_note(error, self.whose)  # not the class's own
             raise
 
     @property
@@ -242,7 +242,8 @@ class Results(Generic[T]):
             for place in places:
                 self._settle(place, error)
             if isinstance(error, PayloadError):
-                error.add_note(places[0].whose)
+                if len(places) == 1:
+                    error.add_note(places[0].whose)
                 return
             raise
         self._calls[begun] = None

@@ -2,7 +2,7 @@
 
 Law 1: ``states.TRANSITIONS`` is the whole of its state; what is not in it raises.
 Law 2: the end has one entry, ``_end``, whichever sign of it comes first: end of stream, process exit, a kill.
-Law 3: what the worker wrote before it died counts: it is read before any call is given up.
+Law 3: what the worker wrote before it died counts: it is read before any call is given up, up to LAST_WORDS frames.
 Law 4: a call that was the last frame sent, and that the worker has not read or not wholly been sent, never started.
        Any frame sent after it destroys the proof.
 Law 5: nothing of a call that has its outcome is kept: it may be large, and the worker idle for long.
@@ -244,7 +244,8 @@ class Worker:
         self._give_up_calls()
         if self._stack is not None:
             self._stack.close()
-        failure = None if self._was_ready else self._obituary().error(WorkerStartError, "before it was ready")
+        when = "" if self._child is None else "before it was ready"
+        failure = None if self._was_ready else self._obituary().error(WorkerStartError, when)
         self._owner.gone(self, failure)
 
     # --- what the owner asks -----------------------------------------------------------------------------------------

@@ -270,6 +270,16 @@ async def test_errors_are_given_as_objects_where_asked_for(chunk: int) -> None:
 
 
 @CHUNKS
+async def test_an_error_says_whose_it_is(chunk: int) -> None:
+    """In a note, which is added without the help of the error's class."""
+    async with small() as pool, pool.map(items.raises_stubborn, range(2), chunk=chunk, return_exceptions=True) as done:
+        for number in range(2):
+            error: Any = await anext(done)
+            assert isinstance(error, items.Stubborn)
+            assert error.__notes__[-1] == f"This is item {number} of a map, counted from 0."
+
+
+@CHUNKS
 async def test_what_cannot_travel_fails_in_its_place(chunk: int) -> None:
     """An argument, a result, a wrong type, a result above max_message: each costs its own item only."""
     async with small(max_message=100_000) as pool:

@@ -45,6 +45,18 @@ async def later_steps_of(item: int) -> AsyncIterator[int]:
     yield item
 
 
+class Stubborn(Exception):
+    """Has a method of the name and not of the shape that every exception has."""
+
+    def add_note(self, severity: int, text: str) -> None:  # type: ignore[override]
+        raise AssertionError("nobody calls it")
+
+
+@asyncpool.command
+def raises_stubborn(item: int) -> None:
+    raise Stubborn(item)
+
+
 @asyncpool.command
 def odd_ones_fail(item: int) -> int:
     if item % 2:

@@ -2,8 +2,10 @@
 
 import ctypes
 import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +39,24 @@ def test_room_for_a_large_value_is_in_huge_pages(size: int) -> None:
     if not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():
         pytest.skip("this kernel has no transparent huge pages")
     assert "hg" in flags_at(middle(wire.room(size)))
-    assert "hg" not in flags_at(middle(wire.room(pages.LEAST - 1)))
+
+
+def test_room_for_a_small_value_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What such memory has for flags says nothing: it may have been part of a large value before."""
+    asked: list[int] = []
+    monkeypatch.setattr(pages, "prefer_huge", lambda memory: asked.append(len(memory)))
+    for size in (1, pages.LEAST - 1, pages.LEAST):
+        wire.room(size)
+    assert asked == [pages.LEAST]
+
+
+@linux
+@pytest.mark.parametrize(("size", "loaded"), [(pages.WORTH_CTYPES - 1, False), (pages.WORTH_CTYPES, True)])
+def test_ctypes_is_imported_only_where_it_is_worth_its_time(size: int, loaded: bool) -> None:
+    """A worker without numpy has not imported it."""
+    program = f"import sys; from asyncpool.protocol import wire; wire.room({size}); print('ctypes' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{loaded}\n"
 
 
 @pytest.mark.parametrize("size", [1, pages.LEAST - 1, pages.LEAST, pages.LEAST + 1])
@@ -50,7 +69,10 @@ def test_room_holds_what_is_written_and_nothing_else(size: int) -> None:
     assert received.getvalue() == bytes(size - 1) + b"x"
 
 
-def test_without_ctypes_there_are_no_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some Pythons are built without it."""
-    monkeypatch.setitem(sys.modules, "ctypes", None)
+@pytest.mark.parametrize("madvise", [None, lambda: lambda *_: 1 / 0])
+def test_what_cannot_be_asked_for_does_no_harm(madvise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some Pythons are built without ctypes, or may load nothing, or something else is wrong with it."""
+    monkeypatch.setattr(pages, "_madvise", madvise)
+    if madvise is None:
+        monkeypatch.setitem(sys.modules, "ctypes", None)
     assert len(wire.room(pages.LEAST).getbuffer()) == pages.LEAST
