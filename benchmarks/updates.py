@@ -101,7 +101,7 @@ def budget(found: dict[str, list[float]], loop: str) -> Budget:
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "updates", "few updates: a first impression", svg=False)
+    parser = harness.parser(__doc__, "updates", "few updates: a first impression")
     parser.add_argument("--rounds", type=int, help="rounds (default: 9; with --quick 1)")
     return parser.parse_args()
 

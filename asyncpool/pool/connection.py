@@ -19,6 +19,7 @@ from typing import Protocol, cast
 from asyncpool.protocol import messages, wire
 
 PIECE = 2**20  # bytes handed to the transport at a time: 3.11 copies what it cannot send at once
+SHARE = 4 * PIECE  # bytes sent, and about as many received, after which others get their turn: a millisecond each
 ASKED_BUFFER = 4 * 2**20  # bytes of socket buffer asked for; stock kernels grant 416 KiB
 LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, all in one step of the loop
 CROWD = 1000  # frames that came in company, after which others get their turn: uvloop reads 32 chunks in one step
@@ -66,6 +67,8 @@ class Connection(asyncio.BufferedProtocol):
         self._dropped = False
         self._closed = False
         self._crowd = 0  # frames that came with others since the last pause
+        self._came = 0  # bytes since then, without those of frames that came alone
+        self._turn: asyncio.Handle | None = None  # when sending goes on
         self._failed = False  # a bad frame came: nothing after it counts
         self.heard: float = float("-inf")  # loop time at which bytes last came
         self.unread: bool = False  # the worker ended with bytes of ours that it had not read
@@ -104,7 +107,10 @@ class Connection(asyncio.BufferedProtocol):
         if not self._pieces and not (self._buffered and self._holds_back()):
             # The transport would add a microsecond under asyncio, and under uvloop wait for the end of the loop's step.
             try:
-                sent = self._spare.sendmsg((frame, buffers[0])) if buffers else self._spare.send(frame)
+                if buffers:
+                    sent = self._spare.sendmsg((frame, memoryview(buffers[0])[:SHARE]))
+                else:
+                    sent = self._spare.send(frame)
             except BlockingIOError:
                 pass
             except OSError:  # the worker is gone, as the transport will find out by itself
@@ -153,11 +159,12 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
         count = self._take_in(nbytes)
-        if count == 1:
+        if count == 1 and nbytes < wire.RING:
             return  # the common case
         self._crowd += count
-        if self._crowd > CROWD and self._transport is not None:
-            self._crowd = 0
+        self._came += nbytes
+        if (self._crowd > CROWD or self._came > SHARE) and self._transport is not None:
+            self._crowd = self._came = 0
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on, self._transport)
 
@@ -218,9 +225,21 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffered
 
     def _send_pieces(self) -> None:
+        """Send until the kernel takes no more, or a share is sent: who reads as fast would have us send all at once."""
+        share = SHARE
         while self._pieces and not self._paused and self._transport is not None:
+            if share <= 0:
+                if self._turn is None:
+                    self._turn = asyncio.get_running_loop().call_soon(self._send_on)
+                return
             self._buffered = True
-            self._transport.write(self._pieces.popleft())
+            piece = self._pieces.popleft()
+            share -= len(piece)
+            self._transport.write(piece)
+
+    def _send_on(self) -> None:
+        self._turn = None
+        self._send_pieces()
 
     def drain(self) -> None:
         """Read and process what the kernel still holds, LAST_WORDS frames at most, once the worker has ended.

@@ -169,7 +169,7 @@ class Stream(Generic[Y, T]):
     def _take(self, call: Call, number: int) -> None:
         """So many updates were taken; give credit back when it is worth a frame."""
         self._taken += number
-        if 2 * self._taken < WINDOW and 2 * self._bytes < MOST_BYTES:
+        if self._taken < WINDOW // 2 and self._bytes < MOST_BYTES // 2:
             return
         count, self._taken = self._taken, 0
         for _ in range(count):
@@ -189,7 +189,7 @@ class Stream(Generic[Y, T]):
         begun = self._begun
         if begun is None or self._credit <= 0 or self._bytes >= MOST_BYTES:
             return False
-        size = update.size if update.buffers else len(memoryview(update.value))
+        size = update.size
         self._sizes.append(size)
         self._bytes += size
         self._credit -= 1

@@ -330,16 +330,20 @@ class Worker:
         records: list[Log] = []
         problem = None if error is None else str(error)
         for message in found:
-            if isinstance(message, Log):
+            if isinstance(message, Update):
+                wrong = self._update(message)
+                if wrong is None:
+                    continue
+            elif isinstance(message, Log):
                 records.append(message)
                 continue
-            if isinstance(message, (Result, Failure)):
+            elif isinstance(message, (Result, Failure)):
                 call = self.calls.pop(message.id, None)
                 if call is not None:
                     self._last = None if call is self._last else self._last  # law 5
                     replies.append((call, message))
                     continue
-                wrong: str | None = f"a reply to call {message.id}, which it does not have"
+                wrong = f"a reply to call {message.id}, which it does not have"
             else:
                 wrong = self._take(message, then)
             if wrong is not None:
@@ -373,12 +377,15 @@ class Worker:
             if message.nonce != self._nonce:
                 return f"an answer to ping {message.nonce}, which was not sent"
             then.append(self._pass_check)
-        elif isinstance(message, Update):
-            call = self.calls.get(message.id)
-            if call is None:
-                return f"an update of call {message.id}, which it does not have"
-            if call.updates is not None and not call.updates.feed(message):
-                return f"an update of call {message.id} for which it had no credit"
+        return None
+
+    def _update(self, update: Update) -> str | None:
+        """Hand on an update; returns what is wrong with it."""
+        call = self.calls.get(update.id)
+        if call is None:
+            return f"an update of call {update.id}, which it does not have"
+        if call.updates is not None and not call.updates.feed(update):
+            return f"an update of call {update.id} for which it had no credit"
         return None
 
     def disconnected(self) -> None:

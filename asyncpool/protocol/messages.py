@@ -158,8 +158,10 @@ class Update(Message, tag=35):
     @property
     def size(self) -> int:
         """Bytes of its value, in the body and behind it."""
-        buffers: list[Received] = self.buffers
-        return len(memoryview(self.value)) + sum(each.getbuffer().nbytes for each in buffers)
+        size = len(memoryview(self.value))
+        if self.buffers:
+            size += sum(each.getbuffer().nbytes for each in self.buffers)
+        return size
 
 
 class Pong(Message, tag=36):

@@ -20,6 +20,7 @@ HEADER = struct.Struct("<II")
 VERSION = 1
 GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
 RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are received straight into their own buffer
+CHUNK = 2**22  # bytes of a larger frame that are received at a time: to copy them takes a millisecond
 QUOTED = 120  # bytes of a bad frame that an error shows
 
 
@@ -108,9 +109,9 @@ class FrameReader:
         self._large: Large | None = None  # a frame too large for the ring
 
     def get_buffer(self) -> memoryview:
-        """Return where the next bytes go; never empty."""
+        """Return where the next bytes go; never empty, and no more than is quickly filled."""
         if self._large is not None:
-            return self._large.rest
+            return self._large.rest[:CHUNK]
         return self._view[self._end :]
 
     def received(self, count: int) -> list[Frame]:

@@ -92,7 +92,7 @@ MUTANTS = (
         1,
         "a worker that answers a call twice is trusted with the next one",
         "pool/worker.py",
-        'wrong: str | None = f"a reply to call {message.id}, which it does not have"',
+        'wrong = f"a reply to call {message.id}, which it does not have"',
         "continue",
         ("faults/test_faults.py::test_two_replies_are_one_answer_and_the_end_of_that_worker",),
     ),
