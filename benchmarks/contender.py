@@ -2,6 +2,8 @@
 
 Law 1: a peer that is not there, fails or hangs is told as such; it neither ends the run nor is dropped from it.
 Law 2: nothing that a peer started in its process group outlives `close`.
+Law 3: while one makes calls, all others are stopped: some look around all the time, and each look would wake a
+       processor, or keep one busy, that the one which is measured wants.
 """
 
 import json
@@ -53,7 +55,12 @@ class Driver:
             self._stderr.close()
             raise
 
+    def pause(self) -> None:
+        """Stop it and its group until it is asked or closed."""
+        self._signal(signal.SIGSTOP)
+
     def ask(self, **what: Any) -> None:
+        self._signal(signal.SIGCONT)
         try:
             print(json.dumps(what), file=_there(self._process.stdin), flush=True)
         except BrokenPipeError:
@@ -70,13 +77,14 @@ class Driver:
 
     def close(self, limit: float) -> bool:
         """Let it end, and whatever it started with it; says whether it did so by itself within *limit* seconds."""
+        self._signal(signal.SIGCONT)
         with self._killed_after(limit) as killed:
             try:
                 _there(self._process.stdin).close()
             except BrokenPipeError:
                 pass
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        self._kill()  # not reaped yet, so the number of the group is still its own
+        self._signal(signal.SIGKILL)  # not reaped yet, so the number of the group is still its own
         self._process.wait()
         _there(self._process.stdout).close()
         self._stderr.close()
@@ -94,7 +102,7 @@ class Driver:
 
         def up() -> None:
             killed.append(True)
-            self._kill()
+            self._signal(signal.SIGKILL)
 
         timer = threading.Timer(limit, up)
         timer.start()
@@ -104,9 +112,9 @@ class Driver:
             timer.cancel()
             timer.join()
 
-    def _kill(self) -> None:
+    def _signal(self, number: int) -> None:
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, number)
         except ProcessLookupError:
             pass
 
@@ -145,6 +153,8 @@ class Contender:
     def ready(self, limit: float = START) -> None:
         """Await its first answer."""
         answer = self._answer(limit) if self.driver else None
+        if self.driver is not None:
+            self.driver.pause()
         if answer and answer["ready"] not in (EXPECTED, None):
             self.remark = f"failed: trivial(7) is {answer['ready']!r}"
 
@@ -154,6 +164,7 @@ class Contender:
             return None
         self.driver.ask(count=count, at_a_time=at_a_time, seconds=seconds)
         answer = self._answer(seconds + grace)
+        self.driver.pause()
         return Batch(**answer) if answer else None
 
     def close(self, limit: float = END) -> None:

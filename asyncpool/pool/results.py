@@ -42,7 +42,7 @@ class Place:
     __slots__ = ("begun", "number", "outcome")
 
     def __init__(self, number: int) -> None:
-        self.number = number  # of the item, from 0
+        self.number: int = number  # of the item, from 0
         self.begun: Begun | None = None
         self.outcome: Reply | BaseException | None = None
 
