@@ -1,13 +1,14 @@
-"""What floods the wire, and what a worker leaves in the kernel when it ends."""
+"""What floods the wire, what a worker leaves in the kernel when it ends, and what is large."""
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from msgspec import Raw
 
 from asyncpool.pool import connection as module
-from asyncpool.pool.connection import CROWD, Connection, pair
+from asyncpool.pool.connection import CROWD, PIECE, SHARE, Connection, pair
 from asyncpool.protocol import messages, wire
 
 FRAME = wire.frame(messages.encode(messages.Pong(1)))
@@ -83,3 +84,52 @@ async def test_who_floods_the_wire_gives_others_their_turn(message: messages.ToP
         await all_came.wait()
         await connection.aclose()
     assert max(receiver.per_step.values()) <= CROWD + wire.RING // len(frame)
+
+
+class Greedy:
+    """A transport that takes all that it is given at once, as one does whose worker reads as fast as we send."""
+
+    def __init__(self, transport: asyncio.BaseTransport, taken: list[int]) -> None:
+        self._transport = transport
+        self._taken = taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: memoryview) -> None:
+        self._taken.append(len(data))
+
+
+class Eager(Connection):
+    """Gets such a transport."""
+
+    taken: list[int]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.taken = []
+        super().connection_made(Greedy(transport, self.taken))  # type: ignore[arg-type]
+
+
+async def test_a_large_value_is_sent_in_shares() -> None:
+    """Others get their turn between them, and all of it is sent in the end."""
+    loop = asyncio.get_running_loop()
+    connection = Eager(Receiver(), loop.time)
+    ours, theirs = pair()
+    steps: list[int] = []  # bytes that were sent so far, at each step of the loop
+    all_sent = asyncio.Event()
+
+    def tick() -> None:
+        steps.append(sum(connection.taken))
+        if connection.unsent:
+            loop.call_soon(tick)
+        else:
+            all_sent.set()
+
+    with theirs:
+        await connection.open(ours)
+        connection.send(FRAME, [bytes(5 * SHARE)])
+        tick()
+        await all_sent.wait()
+        await connection.aclose()
+    assert 4 * SHARE <= steps[-1] <= 5 * SHARE + len(FRAME)  # one share at most went to the socket itself
+    assert max(after - before for before, after in zip([0, *steps], steps, strict=False)) <= SHARE + PIECE
