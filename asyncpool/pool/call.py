@@ -89,16 +89,18 @@ class Call(msgspec.Struct, eq=False):
         future: Gets the reply, or the error.
         command: What to run.
         body: The Call message, encoded.
-        buffers: Large arguments, which travel behind it: the caller's own memory.
         told: The deadline within it.
         timeout: Seconds that it may run from its dispatch.
         retries: Times that it may be run again after a crash.
         submitted: Loop time of its submission.
         kind: What calling its function brings, as the caller knows it.
         on_cancel: What the caller says to do with the command when it is cancelled.
+        learnt: How much was known of commands when the deadline was told: see ``Ledger.learnt``.
+        key: What it is about: the worker that served it last is preferred.
+        items: Number of items of the chunk that it is; 0: it is none.
+        buffers: Large arguments, which travel behind the body: the caller's own memory.
         updates: Who takes the updates of the command, if anybody.
         lease: The lease that it is made on, if any.
-        learnt: How much was known of commands when the deadline was told: see ``Ledger.learnt``.
         asked_to_stop: Its command was asked to.
         dispatched: Loop time at which the worker that has it now got it.
         worker: The worker that has it now.
@@ -111,8 +113,6 @@ class Call(msgspec.Struct, eq=False):
         verdict: Why the pool stopped it; raised once the worker is gone.
         abandoned: Its caller was cancelled.
         exclusive: It takes all slots of its worker.
-        key: What it is about: the worker that served it last is preferred.
-        items: Number of items of the chunk that it is; 0: it is none.
     """
 
     id: int
@@ -125,9 +125,12 @@ class Call(msgspec.Struct, eq=False):
     submitted: float
     kind: Kind = "plain"
     on_cancel: OnCancel | None = None
+    learnt: int = 0
+    key: Hashable = None
+    items: int = 0
+    buffers: Sequence[Buffer] = ()
     updates: Listener | None = None
     lease: Turns | None = None
-    learnt: int = 0
     dispatched: float = 0.0
     worker: Carrier | None = None
     pid: int | None = None
@@ -140,9 +143,6 @@ class Call(msgspec.Struct, eq=False):
     abandoned: bool = False
     asked_to_stop: bool = False
     exclusive: bool = False
-    key: Hashable = None
-    items: int = 0
-    buffers: Sequence[Buffer] = ()
 
     @property
     def title(self) -> str:

@@ -30,6 +30,9 @@ SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
 class Receiver(Protocol):
     """What a connection tells."""
 
+    def received_one(self, message: messages.ToParent) -> None:
+        """A chunk was this message and no more."""
+
     def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
         """A chunk was parsed whole: its messages, and what is wrong with the rest of it."""
 
@@ -67,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._dropped = False
         self._closed = False
         self._crowd = 0  # frames that came with others since the last pause
-        self._came = 0  # bytes since then, without those of frames that came alone
+        self._came = 0  # bytes since then, but for those of small frames that came alone
         self._turn: asyncio.Handle | None = None  # when sending goes on
         self._failed = False  # a bad frame came: nothing after it counts
         self.heard: float = float("-inf")  # loop time at which bytes last came
@@ -158,10 +161,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse the whole chunk, then tell."""
-        count = self._take_in(nbytes)
-        if count == 1 and nbytes < wire.RING:
-            return  # the common case
-        self._crowd += count
+        if not self._failed and (body := self._reader.lone(nbytes)) is not None:
+            try:
+                message = messages.decode_to_parent(body)
+            except wire.FrameError:
+                message = None
+            if message is not None:  # the common case, short
+                self.heard = self._clock()
+                self._receiver.received_one(message)
+                return
+        self._crowd += self._take_in(nbytes)
         self._came += nbytes
         if (self._crowd > CROWD or self._came > SHARE) and self._transport is not None:
             self._crowd = self._came = 0

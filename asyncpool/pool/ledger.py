@@ -32,24 +32,25 @@ class Ledger:
         self._timeout = timeout
         self._grace = grace
         self._commands: dict[Reference, CommandInfo] = {}
+        self._limits: dict[Reference, float] = {}  # of commands that have one of their own
         self._drained: asyncio.Future[None] | None = None
 
     def learn(self, commands: Iterable[CommandInfo]) -> None:
         """Take in what a worker that is ready says of its commands."""
         self.learnt += 1
         for info in commands:
-            self._commands[info.name] = self._commands[info.module, info.qualname] = info
+            for name in (info.name, (info.module, info.qualname)):
+                self._commands[name] = info
+                self._limits.pop(name, None)
+                if info.timeout is not None:
+                    self._limits[name] = info.timeout
 
     def time_limit(self, command: Reference, asked: Timeout, items: int = 0) -> float | None:
         """Return the seconds that a call may run: the caller's wish, else the command's own, else the pool's.
 
         A chunk of so many *items* may run for as many times as long.
         """
-        if not isinstance(asked, Inherit):
-            limit = asked
-        else:
-            info = self._commands.get(command)
-            limit = self._timeout if info is None or info.timeout is None else info.timeout
+        limit = self._limits.get(command, self._timeout) if isinstance(asked, Inherit) else asked
         return limit * items if items and limit is not None else limit
 
     def excludes(self, call: Call) -> bool:

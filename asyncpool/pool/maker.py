@@ -59,16 +59,17 @@ class Maker:
             target = self.learn(command)
         number, loop, ledger = next(self._ids), supervisor.loop, supervisor.ledger
         told = ledger.time_limit(target.reference, options.timeout, items)
-        run, sent = (messages.CHUNK, (target.reference, args)) if items else (target.reference, args)
         large: Sequence[Buffer] = ()
         try:
             small = not args or _INSIDE(map(type, args))
-            if items or (small and (not kwargs or _INSIDE(map(type, kwargs.values())))):
-                body = self.codec.encode(messages.call(number, run, sent, kwargs, told, credit, options.meta))
+            if small and not items and (not kwargs or _INSIDE(map(type, kwargs.values()))):  # the common case, short
+                what = messages.call(number, target.reference, args, kwargs, told, credit, options.meta)
+                body = self.codec.encode(what)
                 size = len(body)
             else:
-                inside, named, large, lengths = buffers.take_all_out(args, kwargs)
-                body = self.codec.encode(messages.call(number, run, inside, named, told, credit, options.meta, lengths))
+                run, sent, named, large, lengths = _take_out(target.reference, args, kwargs, items)
+                what = messages.call(number, run, sent, named, told, credit, options.meta, lengths)
+                body = self.codec.encode(what)
                 size = len(body) + sum(lengths)
         except Exception as error:  # encoding runs the user's own properties
             raise _blame(self.codec, args, kwargs, error) from None
@@ -88,11 +89,11 @@ class Maker:
             loop.time(),
             target.kind,
             options.on_cancel,
+            ledger.learnt,
+            options.key,
+            items,
+            large,
         )
-        call.learnt = ledger.learnt
-        if large:
-            call.buffers = large
-        call.key, call.items = options.key, items
         if self._config.concurrency > 1:
             call.exclusive = ledger.excludes(call)
         return call, target
@@ -108,6 +109,15 @@ class Maker:
         learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
         self._targets[command] = learnt
         return learnt
+
+
+def _take_out(
+    command: Reference, args: tuple[Any, ...], kwargs: dict[str, Any], items: int
+) -> tuple[Reference, Sequence[Any], dict[str, Any], Sequence[Buffer], list[int]]:
+    """Return what is to be run with what in the body; then the buffers behind it, and their lengths."""
+    if items:
+        return messages.CHUNK, (command, args), kwargs, (), []
+    return command, *buffers.take_all_out(args, kwargs)
 
 
 def open_reply(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:

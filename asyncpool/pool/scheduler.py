@@ -145,7 +145,7 @@ class Scheduler(Succession):
         worker = self.serving.pop(ticket, None)
         if worker is None:
             return []
-        record = self.busy.pop(worker, None) or self.available.pop(worker, None)
+        record = self.busy.get(worker) or self.available.get(worker)
         if record is None:
             return self.finish_leaving(ticket, worker)
         record.tickets.discard(ticket)
@@ -154,27 +154,21 @@ class Scheduler(Succession):
         limits = self.limits
         worn_out = limits.max_calls is not None or limits.max_lifetime is not None
         spent = self.spent(record, now) if worn_out else None
-        if self.waiting and spent is None and self._all_busy_but(record):
+        if self.waiting and not (worn_out or self.available or record.bound) and record.slots == 1:
             return [self._hand(self.waiting.popitem(last=False)[0], worker, record)]  # the common case, short
         if spent is None:
+            self.busy.pop(worker, None)
             self.available[worker] = record
+            self.available.move_to_end(worker)
             if record.bound:
                 return self._settle(now, self._serve_bound(worker, now, proven=True), proven=worker)
             return self._settle(now, [], proven=worker) if self.waiting or self.worn else []
+        self.available.pop(worker, None)
         self.busy[worker] = record
         return self._settle(now, [] if record.tickets else self.step_down(worker, spent))
 
-    def _all_busy_but(self, record: Record) -> bool:
-        """Say whether a worker that has just come free is the only one that is, and nothing else is to be decided."""
-        return (
-            record.slots == 1
-            and not (self.available or self.worn or record.bound)
-            and self.limits.max_calls is None
-            and len(self.busy) + len(self.checking) + len(self.starting) + 1 >= self.limits.max_size
-        )
-
     def _hand(self, ticket: Ticket, worker: WorkerId, record: Record) -> Assign:
-        """Give a ticket to a worker that has one slot, and is in none of the sets just now."""
+        """Give a ticket to a worker that has one slot, and is not available (any more)."""
         record.tickets.add(ticket)
         record.calls += 1
         self.serving[ticket] = worker

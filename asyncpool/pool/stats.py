@@ -130,22 +130,20 @@ class Durations:
     __slots__ = ("_counts", "_total")
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS) + 1)
+        self._counts = [0] * 64  # more than there are buckets: nobody need look whether one is too large
         self._total = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        if seconds == 0.0:  # a call that need not wait
-            self._counts[0] += 1
-            return
         # As many bits as the whole units have, so many bounds are passed; a bisection takes twice as long.
         # The tiny bit less keeps a duration that is a bound in the bucket which that bound closes.
-        self._counts[min(int(seconds / UNIT - 1e-9).bit_length(), len(BOUNDS))] += 1
+        self._counts[int(seconds / UNIT - 1e-9).bit_length()] += 1
         self._total += seconds
 
     def snapshot(self) -> Histogram:
         """Return what was counted."""
-        return Histogram(BOUNDS, tuple(self._counts), self._total)
+        last = len(BOUNDS)
+        return Histogram(BOUNDS, (*self._counts[:last], sum(self._counts[last:])), self._total)
 
 
 class Counters:
@@ -154,11 +152,11 @@ class Counters:
     def __init__(self) -> None:
         self.submitted: int = 0
         self.attempts: int = 0
-        self.outcomes: dict[Outcome, int] = {}
+        self.outcomes: Counter[Outcome] = Counter()
         self.exited: Counter[Cause] = Counter()
         self.wait_time: Durations = Durations()
         self.run_time: Durations = Durations()
 
     def count(self, outcome: Outcome) -> None:
         """Count a finished call."""
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self.outcomes[outcome] += 1

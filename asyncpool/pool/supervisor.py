@@ -218,7 +218,8 @@ class Supervisor:
 
     def submit(self, ticket: Ticket, now: float) -> None:
         """Let a ticket have a worker, now or when its turn comes."""
-        self._do(self.scheduler.submit(ticket, now), now)
+        if actions := self.scheduler.submit(ticket, now):
+            self._do(actions, now)
 
     def bind(self, ticket: Ticket, worker: int, now: float) -> None:
         """Let a ticket have this worker and no other, now or when it comes free."""

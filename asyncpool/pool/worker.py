@@ -317,14 +317,19 @@ class Worker:
 
     # --- what the connection tells -----------------------------------------------------------------------------------
 
+    def received_one(self, message: messages.ToParent) -> None:
+        """Take in a message that came alone."""
+        if type(message) is Result:
+            call = self.calls.pop(message.id, None)
+            if call is not None:  # the common case, short
+                if call is self._last:
+                    self._last = None  # law 5
+                self._owner.answered(self, call, message, self._connection.heard)
+                return
+        self.received([message], None)
+
     def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
         """Take in a chunk that was parsed whole. Only then may the next call be assigned."""
-        if error is None and len(found) == 1 and type(found[0]) is Result:
-            call = self.calls.pop(found[0].id, None)
-            if call is not None:  # the common case, short
-                self._last = None if call is self._last else self._last  # law 5
-                self._owner.answered(self, call, found[0], self._connection.heard)
-                return
         replies: list[tuple[Call, Reply]] = []
         then: list[Callable[[], None]] = []
         records: list[Log] = []

@@ -112,7 +112,19 @@ class FrameReader:
         """Return where the next bytes go; never empty, and no more than is quickly filled."""
         if self._large is not None:
             return self._large.rest[:CHUNK]
-        return self._view[self._end :]
+        return self._view[self._end :] if self._end else self._view
+
+    def lone(self, count: int) -> bytearray | None:
+        """Return the body if *count* new bytes are one whole frame without buffers, as nearly all chunks are.
+
+        Nothing was taken note of where they are not: give them to ``received``.
+        """
+        if self._end or self._large is not None or count <= HEADER.size:
+            return None
+        total, body = HEADER.unpack_from(self._ring)
+        if not body == total == count - HEADER.size <= self.limit:
+            return None
+        return self._ring[HEADER.size : count]  # a copy: the ring is overwritten, the frame stays
 
     def received(self, count: int) -> list[Frame]:
         """Take note of *count* new bytes in the buffer and return the frames that are now whole.
@@ -126,11 +138,6 @@ class FrameReader:
             return self._go_on(self._large, count)
         self._end += count
         self.partial = False
-        if self._start == 0 and self._end > HEADER.size:
-            total, body = HEADER.unpack_from(self._ring)
-            if 0 < body == total <= self.limit and total + HEADER.size == self._end:
-                self._end = 0  # one whole frame and no more: nearly all chunks are
-                return [(self._ring[HEADER.size : HEADER.size + total], ())]
         frames: list[Frame] = []
         while self._end - self._start >= HEADER.size:
             total, body = HEADER.unpack_from(self._ring, self._start)
@@ -143,7 +150,7 @@ class FrameReader:
             if self._end - first < total:
                 self._make_room(total, body)
                 return frames
-            content = self._ring[first : first + total]  # a copy: the ring is overwritten, the frame stays
+            content = self._ring[first : first + total]  # a copy
             frames.append((content, ()) if body == total else self._with_buffers(content, body))
             self._start = first + total
         self._make_room(0, 0)

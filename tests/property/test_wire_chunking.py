@@ -39,7 +39,11 @@ def received(reader: FrameReader, data: bytes, cuts: list[int]) -> list[Frame]:
             count = min(len(room), end - at)
             room[:count] = data[at : at + count]
             at += count
-            found += reader.received(count)
+            body = reader.lone(count)  # changes nothing, taken or not
+            if body is None or len(found) % 2:
+                found += reader.received(count)
+            else:
+                found.append((body, ()))
     return found
 
 

@@ -24,6 +24,9 @@ class Receiver:
     def __init__(self) -> None:
         self.per_step: Counter[int] = Counter()
 
+    def received_one(self, message: messages.ToParent) -> None:
+        self.received([message], None)
+
     def received(self, found: list[messages.ToParent], error: wire.FrameError | None) -> None:
         self.count += len(found)
         self.per_step[self.step] += len(found)
