@@ -15,7 +15,6 @@ from typing import Any
 
 import anyio
 
-from asyncpool.errors import PoolError
 from asyncpool.pool.call import MOST_MOVES, Call, Listener, Reply
 from asyncpool.pool.config import Config
 from asyncpool.pool.lease import Lease, Ways
@@ -202,11 +201,9 @@ class Caller:
     ) -> list[Any]:
         """Run a command once on each worker."""
         supervisor = self._running()
-        if self.leases.held_here:
-            raise PoolError(
-                "this task holds a lease, and would wait for its worker for ever: "
-                "broadcast before it is acquired, or after it is released"
-            )
+        self.leases.check_none_here("broadcast")
+        if options.on_update is not None:
+            raise ValueError("broadcast() has no place for on_update=: run or stream the commands that send updates")
         options = replace(options, retries=0)
         workers = supervisor.scheduler.taking_workers()
         made = [self._maker.make(supervisor, command, args, kwargs, options) for _ in workers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -264,7 +263,7 @@ def _seconds(name: str, value: Any, *, optional: bool = False) -> float | None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} takes seconds as a number{', or None' if optional else ''}, not {value!r}")
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:  # of an integer: it may be larger
         raise ValueError(f"{name} must be above 0 seconds, not {value}{' (None: no limit)' if optional else ''}")
     return float(value)
 

@@ -166,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
                 message = messages.decode_to_parent(body)
             except wire.FrameError:
                 message = None
-            if message is not None:  # the common case, short
+            if message is not None and not getattr(message, "buffers", None):  # the common case, short
                 self.heard = self._clock()
                 self._receiver.received_one(message)
                 return
@@ -193,8 +193,7 @@ class Connection(asyncio.BufferedProtocol):
                 frames = self._reader.received(nbytes)
                 for body, buffers in frames:
                     message = messages.decode_to_parent(body)
-                    if buffers:
-                        messages.attach(message, buffers)
+                    messages.attach(message, buffers)
                     if message is not None:
                         found.append(message)
                 if found and self._reader.partial:
@@ -202,6 +201,7 @@ class Connection(asyncio.BufferedProtocol):
             except wire.FrameError as bad:
                 error = bad
                 self._failed = True
+                self._reader = wire.FrameReader(wire.GREETING_LIMIT)  # the other one may be full; nothing is read now
         if found or error is not None:
             self._receiver.received(found, error)
         return len(frames)

@@ -28,10 +28,17 @@ class Leases:
         self._ways = ways
         self.held: dict[Lease, Supervisor] = {}
 
-    @property
-    def held_here(self) -> bool:
-        """True when the running task holds one."""
-        return any(lease.ticket.owner is asyncio.current_task() for lease in self.held)
+    def check_none_here(self, asked: str) -> None:
+        """Raise when the running task holds one: what it asks for waits for each worker, that of the lease included.
+
+        Raises:
+            PoolError: It does.
+        """
+        if any(lease.ticket.owner is asyncio.current_task() for lease in self.held):
+            raise PoolError(
+                f"this task holds a lease, and would wait for its worker for ever: {asked} before it is acquired, "
+                "or after it is released"
+            )
 
     async def acquire(self, timeout: float | None) -> Lease:
         """Wait for a worker and take it whole."""
@@ -45,6 +52,7 @@ class Leases:
         try:
             worker = await ticket.future
         except asyncio.CancelledError:
+            ticket.cancel_deadline()
             if not supervisor.withdraw(ticket):
                 supervisor.finish(ticket, 0)  # it was granted in the very moment of the cancellation
             raise

@@ -106,9 +106,16 @@ class Maker:
         """
         if isinstance(command, str):
             return Target(str.__str__(command), "plain", self.codec.untyped, self.codec.untyped)
-        learnt = Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
-        self._targets[command] = learnt
+        try:
+            if command in self._targets:  # within a partial
+                return self._targets[command]
+        except TypeError:  # it cannot be hashed: each call learns it anew
+            return self._look_at(command)
+        learnt = self._targets[command] = self._look_at(command)
         return learnt
+
+    def _look_at(self, command: Any) -> Target:
+        return Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
 
 
 def _take_out(
@@ -123,11 +130,13 @@ def _take_out(
 def open_reply(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
     """Return what the worker sent, or raise it."""
     if isinstance(reply, Failure):
-        raise failure.rebuild(reply.error, call.pid)
+        told = failure.rebuild(reply.error, call.pid)
+        told.started = told.started or call.may_have_run  # in a run before this one
+        raise told
     try:
         return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
     except Exception as error:  # decoding runs the user's own __post_init__
-        refused = ResultError(f"{call.title} returned what its annotation does not say: {error}")
+        refused = ResultError(f"{call.title} returned what its annotation does not say: {failure.text(error)}")
         refused.message, refused.worker_pid = str(refused.args[0]), call.pid
         raise refused from None
 
@@ -139,5 +148,5 @@ def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], 
             codec.encode(value)
         except Exception as cause:  # encoding runs the user's own properties
             title = repr(name) if isinstance(name, str) else f"number {name}"
-            return PayloadError(f"argument {title}: {cause}")
-    return PayloadError(str(error))
+            return PayloadError(f"argument {title}: {failure.text(cause)}")
+    return PayloadError(failure.text(error))

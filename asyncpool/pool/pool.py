@@ -1,4 +1,4 @@
-"""Pool: the application's side, and the story of one call from its caller's view."""
+"""Pool: the application's side, from its start to its end."""
 
 from __future__ import annotations
 
@@ -242,7 +242,11 @@ class Pool(ManyCalls[Any]):
         if self._life in (Life.NEW, Life.FORKED):
             self._life = Life.CLOSED if self._life is Life.NEW else self._life
             return
-        if self._supervisor is None or self._loop is None or (self._closing is None and self._life is Life.CLOSED):
+        if self._supervisor is None or self._loop is None:
+            return
+        if self._closing is None and self._life is Life.CLOSED:  # the loop is ending, and the workers with it
+            if asyncio.get_running_loop() is self._loop:
+                await self._supervisor.ended()
             return
         if asyncio.get_running_loop() is not self._loop:
             raise PoolError(f"{self!r} can only be closed from the event loop that started it")
@@ -423,6 +427,7 @@ class Pool(ManyCalls[Any]):
                 in the list instead.
             PayloadError, PoolClosed: At once; nothing was begun.
             PoolError: The task holds a lease.
+            ValueError: ``options(on_update=...)``: the updates would come from all workers at a time.
         """
         return await self._caller.broadcast(command, args, kwargs, self._defaults)
 
@@ -435,8 +440,11 @@ class Pool(ManyCalls[Any]):
         Raises:
             WorkerStartError: A successor could not start. The workers without a successor stay and serve on.
             PoolClosed: The pool is not started, or was closed meanwhile.
+            PoolError: The task holds a lease.
         """
-        await self._running().restart()
+        supervisor = self._running()
+        self._caller.leases.check_none_here("restart")
+        await supervisor.restart()
 
     async def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """Change the number of workers, and return when at least ``min_size`` take calls.
@@ -491,7 +499,7 @@ class Pool(ManyCalls[Any]):
         """Return the supervisor, if calls can be made here and now."""
         if self._life is not Life.OPEN or self._supervisor is None:
             raise PoolClosed(f"{self!r} takes no calls: {self._life.value}")
-        if asyncio.get_running_loop() is not self._loop:
+        if _running_loop() is not self._loop:
             raise PoolError(
                 f"{self!r} belongs to another event loop: a pool serves the loop that started it; "
                 "make one pool per loop, or hand the call over with asyncio.run_coroutine_threadsafe"
@@ -526,6 +534,13 @@ class CallOptions(ManyCalls[D]):
 
     def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
         return self._submissions.add(self._caller, command, args, kwargs, self._options)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a thread without one
+        return None
 
 
 def _forked() -> None:

@@ -28,6 +28,7 @@ from asyncpool.pool.config import count
 from asyncpool.pool.options import Options
 from asyncpool.pool.reference import unroll
 from asyncpool.pool.supervisor import Supervisor
+from asyncpool.protocol import failure
 from asyncpool.protocol.messages import Failure
 
 AHEAD = 2  # calls with the pool for each that its workers can run: one runs, one is there when that is done
@@ -197,10 +198,12 @@ class Results(Generic[T]):
         self._failure = error
         try:
             await self._ship(supervisor)
-        except PoolError:
+        except Exception:
             pass  # the items' places tell it
 
     async def _take_in(self, item: Any, supervisor: Supervisor) -> None:
+        if self._over:
+            raise asyncio.CancelledError
         place = Place(self._pulled)
         self._pulled += 1
         self._untaken += 1
@@ -238,12 +241,13 @@ class Results(Generic[T]):
             begun = self._caller.begin(
                 self._command, args, self._named, self._options, updates=answers, items=items, background=True
             )
-        except PoolError as error:
+        except Exception as error:
             for place in places:
                 self._settle(place, error)
             if isinstance(error, PayloadError):
                 if len(places) == 1:
                     error.add_note(places[0].whose)
+                supervisor.room.look()  # it was this map's turn, and it takes no room
                 return
             raise
         self._calls[begun] = None
@@ -258,14 +262,14 @@ class Results(Generic[T]):
         try:
             raw = Raw(self._caller.codec.encode((*self._first, item)))
         except Exception as error:  # encoding runs the user's own properties
-            self._settle(place, PayloadError(f"item {place.number} of the map cannot travel: {error}"))
+            self._settle(place, PayloadError(f"item {place.number} of the map cannot travel: {failure.text(error)}"))
             return
         size = len(memoryview(raw))
         most = min(MOST_BYTES, self._caller.config.max_message // 2)
         if self._batch_bytes + size > most:
             try:
                 await self._ship(supervisor)
-            except PoolError as error:  # of those before it; it would be in no batch and in no call
+            except Exception as error:  # of those before it; it would be in no batch and in no call
                 self._settle(place, error)
                 raise
         self._batch.append((place, raw))

@@ -62,7 +62,8 @@ class Scheduler(Succession):
         if self.limits.max_waiting is None or (self.available and not self.waiting):
             return False
         startable = max(0, self.limits.max_size - self.live)
-        soon = len(self.checking) + max(0, len(self.starting) - len(self.worn))  # a successor brings no room of its own
+        # Who is idle while others wait is checked, or will be. A successor brings no room of its own.
+        soon = self.idle() + max(0, len(self.starting) - len(self.worn))
         room = min(soon + startable, max(0, self.limits.max_size - len(self.busy)))
         return len(self.waiting) - room >= self.limits.max_waiting
 

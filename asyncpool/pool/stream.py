@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from asyncpool.errors import PoolError, ResultError
 from asyncpool.pool.call import Call
-from asyncpool.protocol import payload
+from asyncpool.protocol import failure, payload
 from asyncpool.protocol.messages import MOST_BYTES, Update
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Stream(Generic[Y, T]):
                 else begun.updates.decode(update.value)
             )
         except Exception as error:  # decoding runs the user's own __post_init__
-            text = f"{begun.call.title} sent an update that its annotation does not say: {error}"
+            text = f"{begun.call.title} sent an update that its annotation does not say: {failure.text(error)}"
             refused = ResultError(text)
             refused.message, refused.worker_pid = text, begun.call.pid
             raise refused from None

@@ -188,9 +188,13 @@ class Supervisor:
             worker.stop("closed")
         self._ending.set_result(None)
         late = self.loop.call_later(STOP_BOUND, self._kill_all)
+        await self.ended()
+        late.cancel()
+
+    async def ended(self) -> None:
+        """Wait until nothing of it is left."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        late.cancel()
 
     def _close_calls(self) -> None:
         """Give every call that is left its outcome: PoolClosed."""
@@ -263,13 +267,13 @@ class Supervisor:
     # --- what the scheduler decides ----------------------------------------------------------------------------------
 
     def _do(self, actions: list[Action], now: float) -> None:
-        for action in actions:
+        for action in actions:  # and what is appended meanwhile
             if isinstance(action, Assign):
                 ticket = action.ticket
                 if isinstance(ticket, Call) and not ticket.future.cancelled():
                     self.dispatch(self.workers[action.worker], ticket, now)
                 else:
-                    self._grant(self.workers[action.worker], ticket, now)
+                    actions += self._grant(self.workers[action.worker], ticket, now)
             elif isinstance(action, Spawn):
                 self._spawn(action.worker)
             elif isinstance(action, Probe):
@@ -285,14 +289,16 @@ class Supervisor:
         if self._timer is None and self._timed:
             self._set_timer()
 
-    def _grant(self, worker: Worker, ticket: Ticket, now: float) -> None:
+    def _grant(self, worker: Worker, ticket: Ticket, now: float) -> list[Action]:
+        """Let a lease have its worker, or drop a call that nobody wants any more; returns what else is to be done."""
         if isinstance(ticket, Call):  # its caller is cancelled in this very pass, and will see to it in the next
             self.ledger.drop(ticket)
-            self._do(self.scheduler.finished(ticket, now), now)
-        elif isinstance(ticket, LeaseTicket):
+            return self.scheduler.finished(ticket, now)  # returned, not done: thousands may be cancelled at once
+        if isinstance(ticket, LeaseTicket):
             ticket.cancel_deadline()
             if not ticket.future.done():
                 ticket.future.set_result(worker)
+        return []
 
     def _spawn(self, number: int) -> None:
         taken = {worker.slot for worker in self.workers.values()}

@@ -44,7 +44,7 @@ LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes,
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 _header = wire.HEADER.pack
 LIVED_ON = "closed its end of the connection and lived on"
-EXIT_BOUND = 1.0  # seconds after SIGKILL in which the exit code is waited for
+EXIT_BOUND = 1.0  # seconds after the first sign of its end in which its calls wait for the exit code
 
 
 class Owner(Protocol):
@@ -257,7 +257,7 @@ class Worker:
         self.handed += 1
         self._last = call
         if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
-            call.body = messages.with_deadline(call.body, timeout)
+            call.body, call.told = messages.with_deadline(call.body, timeout), timeout
         if call.buffers:
             self._send_with_buffers(call)
         else:
@@ -373,8 +373,9 @@ class Worker:
             if message.version != wire.VERSION:
                 return f"Ready for version {message.version} of the protocol, which it was not offered"
             for info in message.commands:
-                if info.timeout is not None and not 0 < info.timeout < math.inf:
-                    return f"Ready with a timeout of {info.timeout} s for its command {info.name!r}"
+                for what, seconds in (("timeout", info.timeout), ("cancel_grace", info.cancel_grace)):
+                    if seconds is not None and not 0 < seconds < math.inf:
+                        return f"Ready with a {what} of {seconds} s for its command {info.name!r}"
                 if info.retries < 0:
                     return f"Ready with {info.retries} retries for its command {info.name!r}"
             then.append(lambda: self._become_ready(message))

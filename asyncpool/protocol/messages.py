@@ -245,8 +245,14 @@ def lengths(body: Buffer, size: int) -> list[int]:
 
 
 def attach(message: ToWorker | ToParent | None, buffers: Sequence[Received]) -> None:
-    """Put the received *buffers* into their message, in the place of their lengths."""
+    """Put the received *buffers* into their message, in the place of their lengths.
+
+    Raises:
+        FrameError: There are none, and the message tells of some.
+    """
     if isinstance(message, (Call, Result, Update)):
+        if message.buffers and not buffers:
+            raise FrameError(f"0 bytes behind a message that tells of buffers of {message.buffers} bytes")
         message.buffers = list(buffers)
 
 

@@ -101,7 +101,8 @@ class WorkerThread:
                     self._thread.name,
                 )
                 break
-            self._disturb()  # it may have been about to enter a command
+            self._disturb()  # it may have been about to enter a command, or its event loop
+            self._cancel_on_loop()
             try:
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._ended.wait()
@@ -136,13 +137,17 @@ class WorkerThread:
         self._channel.ended = True
         self._cut_off()
         self._disturb()
+        self._cancel_on_loop()
+        self._told.set()
+
+    def _cancel_on_loop(self) -> None:
+        """Cancel the commands on its event loop, if it has one by now."""
         if (loop := self._commands_loop) is not None:
             try:
                 # Two passes: a task that is cancelled before its first step never awaits its command's coroutine.
                 loop.call_soon_threadsafe(loop.call_soon, self._cancel_commands)
             except RuntimeError:
                 pass  # it is closed
-        self._told.set()
 
     def _disturb(self) -> None:
         """Raise the exception in the command that runs, once."""

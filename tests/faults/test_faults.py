@@ -137,6 +137,9 @@ IN_A_CALL = [
     way("ready again", ProtocolError, "Ready for a second time"),
     way("unsolicited pong", ProtocolError, "an answer to ping 77, which was not sent"),
     way("update of nobody", ProtocolError, "an update of call [0-9]+, which it does not have"),
+    way("update without its buffers", ProtocolError, r"0 bytes behind a message that tells of buffers of \[5\] bytes"),
+    way("result without its buffers", ProtocolError, r"0 bytes behind a message that tells of buffers of \[5\] bytes"),
+    way("prints a lot", ProtocolError, "did the program print to stdout"),
     # It ends, or its connection does.
     way("closes and lives on", WorkerCrashed, "closed its end of the connection and lived on"),
     way("shuts down its writing", WorkerCrashed, "closed its end of the connection and lived on"),
@@ -215,6 +218,8 @@ async def test_what_a_worker_does_wrong_at_its_start_disturbs_nobody(bad: Bad, t
 async def test_what_a_worker_does_wrong_in_a_call_is_that_calls_affair(bad: Bad) -> None:
     """The call has the outcome of the table; the calls of a neighbour meanwhile, and the next ones, are answered."""
     async with asyncio.timeout(20), bad.pool(2) as pool, pool.acquire() as neighbour:
+        complaints: list[Any] = []  # to the loop's exception handler: what goes wrong is the call's affair
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         before = most = memory()
         meeting = asyncio.create_task(bad.meet(pool))
         served = 0
@@ -230,6 +235,7 @@ async def test_what_a_worker_does_wrong_in_a_call_is_that_calls_affair(bad: Bad)
         assert await neighbour.run("echo", "neighbour") == "neighbour"
         assert most - before < GROWTH
         await eventually(lambda: pool.stats().spawned == (2 if bad.lives else 3))
+        assert not complaints
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])
@@ -268,15 +274,16 @@ async def test_an_oversized_length_allocates_nothing() -> None:
         assert memory() - before < GROWTH
 
 
-@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "-inf"])
-async def test_a_commands_own_timeout_that_is_no_time_harms_nobody(seconds: str) -> None:
+@pytest.mark.parametrize("what", ["timeout", "cancel_grace"])
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "-inf", "inf"])
+async def test_a_commands_own_time_that_is_none_harms_nobody(what: str, seconds: str) -> None:
     """A foreign worker offers it in Ready: refused, or taken for no limit; never a broken timer or a killed call."""
     async with asyncio.timeout(10):
         try:
-            async with Pool(program=program("bad_defaults", seconds), max_size=1, stderr="discard") as pool:
+            async with Pool(program=program("bad_defaults", what, seconds), max_size=1, stderr="discard") as pool:
                 assert [await pool.run("echo", number) for number in range(5)] == list(range(5))
         except WorkerStartError as error:
-            assert "timeout" in str(error)  # noqa: PT017 # the other right answer
+            assert f"Ready with a {what} of" in str(error)  # noqa: PT017 # the other right answer
 
 
 async def test_a_worker_that_moves_its_child_out_of_the_group_is_not_waited_for() -> None:

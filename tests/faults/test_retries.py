@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from asyncpool import CommandTimeout, Pool, PoolClosed, ProtocolError, WorkerCrashed, WorkerStartError
+from asyncpool import (
+    CommandTimeout,
+    Pool,
+    PoolClosed,
+    ProtocolError,
+    UnknownCommand,
+    WorkerCrashed,
+    WorkerStartError,
+)
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.waiting import eventually
@@ -173,3 +181,27 @@ async def test_retries_that_cannot_be_are_refused(retries: object, error: type[E
     """Where they are said."""
     with pytest.raises(error, match="retries"):
         Pool(commands).options(retries=retries)  # type: ignore[arg-type]
+
+
+async def test_a_call_that_crashed_once_has_started_whatever_comes_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run is refused, since its worker knows no such command: the first one may have had effects."""
+    mark = tmp_path / "ran"
+    (tmp_path / "vanishing.py").write_text(
+        "import os, signal\n"
+        "from asyncpool import command\n"
+        f"if not os.path.exists({str(mark)!r}):\n"
+        "    @command\n"
+        "    def once() -> None:\n"
+        f"        open({str(mark)!r}, 'w').close()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    async with Pool("vanishing", max_size=1, stderr="discard") as pool:
+        with pytest.raises(UnknownCommand) as first:
+            await pool.options(retries=1).run("once")
+        assert first.value.started
+        with pytest.raises(UnknownCommand) as second:
+            await pool.options(retries=1).run("once")
+        assert not second.value.started

@@ -50,6 +50,14 @@ async def test_idle_workers_run_it_at_once_and_busy_ones_when_they_are_free(gate
         await asyncio.gather(*blocked)
 
 
+async def test_it_has_no_place_for_updates() -> None:
+    """As a map has none: nothing was begun."""
+    async with three() as pool:
+        with pytest.raises(ValueError, match="broadcast\\(\\) has no place for on_update="):
+            await pool.options(on_update=print).broadcast("pid")
+        assert pool.stats().submitted == 0
+
+
 async def test_failures_come_as_one_group() -> None:
     """Of what failed; or in the list, where asked for."""
     async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool:

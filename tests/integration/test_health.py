@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from asyncpool import Event, Pool
+from asyncpool import Event, Pool, PoolFull
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.processes import there
@@ -72,6 +72,16 @@ async def test_check_on_acquire_finds_a_stopped_worker_before_it_gets_a_call() -
                 assert first.pid != victim
             await eventually(lambda victim=victim: not there(victim))  # type: ignore[misc]
         assert set(pool.stats().outcomes) == {"ok"}
+
+
+async def test_check_on_acquire_refuses_nobody_while_a_worker_is_idle() -> None:
+    """With max_waiting=0 there is a place for as many calls as there are workers, whichever is being checked."""
+    async with Pool(commands, min_size=2, max_size=2, check_on_acquire=True, max_waiting=0, stderr="discard") as pool:
+        for number in range(20):
+            assert await asyncio.gather(pool.run("echo", number), pool.run("echo", -1)) == [number, -1]
+            three = await asyncio.gather(*[pool.run("echo", each) for each in range(3)], return_exceptions=True)
+            assert three[:2] == [0, 1]
+            assert isinstance(three[2], PoolFull)
 
 
 async def test_check_on_acquire_survives_a_kill_of_all_workers() -> None:

@@ -7,16 +7,18 @@ import os
 import threading
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import asyncpool
-from asyncpool import CommandError, CommandTimeout, Pool, WorkerStartError
+from asyncpool import CommandError, CommandTimeout, Pool, PoolClosed, WorkerStartError
 from asyncpool.pool.worker import Worker
 from asyncpool.testing import Faults, InlinePool
+from asyncpool.worker import loop
 from tests.support import commands, streams
 from tests.support.processes import children
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, steps
 
 
 async def test_there_are_no_processes() -> None:
@@ -125,6 +127,29 @@ async def test_a_killed_async_worker_ends_quietly(caplog: pytest.LogCaptureFixtu
         await eventually(lambda: pool.stats().running == 2)
         await pool.aclose(0)
         await asyncio.wait(naps)
+    assert caplog.records == []
+
+
+async def test_an_async_worker_that_is_killed_before_its_loop_runs_ends_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kill finds no event loop to cancel anything on; the command begins after it."""
+    reached, go_on, serve = threading.Event(), threading.Event(), loop.serve
+
+    def serve_late(*args: Any) -> None:
+        reached.set()
+        go_on.wait(10)
+        serve(*args)
+
+    monkeypatch.setattr(loop, "serve", serve_late)
+    async with InlinePool(streams, max_size=1, concurrency=3) as pool:
+        nap = asyncio.create_task(pool.run(streams.nap, 60))
+        await eventually(reached.is_set)
+        closing = asyncio.create_task(pool.aclose(0))
+        await steps(20)
+        go_on.set()
+        await asyncio.wait([closing, nap])
+        assert isinstance(nap.exception(), PoolClosed)
     assert caplog.records == []
 
 

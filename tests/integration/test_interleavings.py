@@ -82,6 +82,36 @@ async def test_a_waiting_call_that_is_cancelled_as_its_turn_comes_never_runs() -
         assert {1} == {info.id for info in pool.workers()}
 
 
+def cancel(tasks: list[asyncio.Task[object]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def test_thousands_that_are_cancelled_as_their_turn_comes_cost_no_other_call() -> None:
+    """A task group fails, in the very pass in which the worker comes free: all that wait are let go, one by one."""
+    loop = asyncio.get_running_loop()
+    async with Pool(commands, max_size=1) as pool:
+        for _ in range(5):
+            first = asyncio.create_task(pool.run("echo", 1))
+            waiting = [asyncio.create_task(pool.run("sleep", 30)) for _ in range(1500)]
+            last = asyncio.create_task(pool.run("echo", 2))
+            await asyncio.sleep(0)
+            until = time.monotonic() + 0.02
+            while time.monotonic() < until:
+                pass  # the first one's answer lies in the kernel
+            # They are cancelled before the loop hears of that answer, which it does before it wakes them. asyncio looks
+            # what has come, then makes the steps that are due, then hears of it; uvloop makes the steps first.
+            if isinstance(loop, asyncio.BaseEventLoop):
+                loop.call_soon(cancel, waiting)
+            else:
+                cancel(waiting)
+            assert [await first, await last] == [1, 2]
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(each, asyncio.CancelledError) for each in results)
+        assert pool.stats().outcomes == {"ok": 10, "cancelled": 7500}
+        assert {1} == {info.id for info in pool.workers()}
+
+
 @pytest.mark.parametrize("grace", [None, -1, float("nan"), "1"])
 async def test_closing_with_what_is_no_time_changes_nothing(grace: object) -> None:
     """The pool stays open: the argument is looked at first."""

@@ -1,9 +1,11 @@
 """A lease: several calls on one worker, which nobody else uses meanwhile."""
 
 import asyncio
+import gc
 import itertools
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -413,3 +415,32 @@ async def test_an_async_call_cancelled_on_a_lease_stops_and_keeps_the_lease() ->
             async with asyncio.timeout(0.05):
                 await worker.run(asyncio.sleep, 60)
         assert await worker.run("recall", "cat") == "Tom"
+
+
+async def test_who_holds_a_lease_cannot_restart_the_pool() -> None:
+    """It would wait for its own worker for ever; after the lease it can."""
+    async with Pool(commands, max_size=1) as pool:
+        async with pool.acquire():
+            with pytest.raises(PoolError, match="restart before it is acquired, or after it is released"):
+                await pool.restart()
+        await pool.restart()
+        assert {2} == {info.id for info in pool.workers()}
+
+
+async def test_a_cancelled_acquire_keeps_nothing() -> None:
+    """Neither its timer nor its task waits for the rest of acquire_timeout."""
+    async with Pool(commands, max_size=1) as pool, pool.acquire():
+
+        async def acquire() -> None:
+            await pool.options(acquire_timeout=3600).acquire()
+
+        task = asyncio.create_task(acquire())
+        await eventually(lambda: pool.stats().waiting == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = weakref.ref(task)
+        del task
+        await asyncio.sleep(0)
+        gc.collect()
+        assert left() is None

@@ -25,6 +25,7 @@ from asyncpool import (
     UnknownCommand,
     WorkerCrashed,
 )
+from asyncpool.pool.caller import Caller
 from tests.conftest import Gate
 from tests.support import commands, items
 from tests.support.waiting import eventually, steps
@@ -232,6 +233,36 @@ async def test_a_map_that_is_left_while_it_holds_back_lets_the_next_one_go(gate:
                 gate.open()
             assert [each async for each in second_after] == [0, 2, 4, 6, 8]
         await asyncio.gather(*blocked)
+
+
+async def test_a_map_whose_turn_it_is_and_that_needs_none_lets_the_next_one_go(gate: Gate) -> None:
+    """Its item cannot travel: the room that it was offered is offered to the next, at once."""
+    async with Pool(items, commands, max_size=1, max_waiting=0, health_interval=None, idle_timeout=None) as pool:
+        blocked = asyncio.create_task(pool.run("wait_at", gate.path))
+        await eventually(gate.reached)
+        async with pool.options(return_exceptions=True).map(items.double, [object()]) as refused:
+            await steps(3)
+            async with pool.map(items.double, range(3)) as doubled:
+                await steps(3)
+                gate.open()
+                assert [each async for each in doubled] == [0, 2, 4]
+            assert [type(each) async for each in refused] == [PayloadError]
+        await blocked
+
+
+async def test_whatever_fails_in_the_making_of_a_call_is_raised_and_hangs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bug of our own, say."""
+
+    def fail(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError
+
+    async with small() as pool:
+        monkeypatch.setattr(Caller, "begin", fail)
+        async with pool.map(items.double, range(3)) as doubled:
+            with pytest.raises(ZeroDivisionError):
+                await anext(doubled)
 
 
 async def test_acquire_timeout_is_not_for_maps(gate: Gate) -> None:

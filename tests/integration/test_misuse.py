@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
 from asyncpool import AsyncPoolError, PayloadError, Pool, PoolClosed, PoolError, WorkerStartError, command
-from tests.support import commands
+from tests.support import commands, items
 from tests.support.processes import children
 from tests.support.scripts import PREAMBLE, ROOT, noise, run
 
@@ -153,6 +154,37 @@ async def test_what_cannot_be_a_command_is_refused_with_advice(pool: Pool, subte
                 await pool.run(what)  # type: ignore[arg-type]
             assert caught.value.started is False
     assert pool.stats().attempts == 0
+
+
+async def test_a_command_that_cannot_be_hashed_is_one(pool: Pool) -> None:
+    """A decorator may be a class that compares."""
+    assert [await pool.run(items.comparing, number) for number in range(3)] == [0, 1, 2]
+
+
+class Unspeakable(pydantic.BaseModel):
+    """Raises what cannot even be printed."""
+
+    def model_dump(self, **_options: Any) -> Any:
+        raise Unprintable
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def test_an_argument_that_fails_in_unspeakable_ways_is_refused(pool: Pool) -> None:
+    """Its exception has no text: it is the argument that cannot travel, whatever that says."""
+    with pytest.raises(PayloadError, match=r"argument number 1: <its str\(\) raised ValueError>"):
+        await pool.run("echo", Unspeakable())
+    async with pool.options(return_exceptions=True).map("echo", [Unspeakable(), 2], chunk=2) as echoed:
+        assert [each if isinstance(each, int) else type(each) async for each in echoed] == [PayloadError, 2]
+
+
+async def test_submitting_from_a_thread_without_a_loop_says_what_to_do(pool: Pool) -> None:
+    """As from another loop."""
+    with pytest.raises(PoolError, match="run_coroutine_threadsafe"):
+        await asyncio.to_thread(pool.submit, "echo", 1)
 
 
 async def test_keys_of_a_call_must_be_what_python_takes(pool: Pool) -> None:

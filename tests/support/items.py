@@ -104,3 +104,19 @@ async def wait_later_at(gate: str, item: int) -> int:
 @asyncpool.command
 def big_if_odd(item: int) -> bytes:
     return b"x" * (1_000_000 if item % 2 else 1)
+
+
+class Comparing:  # noqa: PLW1641 - without a hash, as that makes it
+    """Says what it equals, and not its hash, as a decorator that is a class may."""
+
+    def __init__(self) -> None:
+        self.__qualname__ = "comparing"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+comparing = Comparing()

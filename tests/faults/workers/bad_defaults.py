@@ -1,4 +1,4 @@
-"""Offers a command whose own timeout is no time: its argument says which."""
+"""Offers a command whose own timeout, or cancel_grace, is no time: its arguments say which."""
 
 import os
 import sys
@@ -6,5 +6,7 @@ import sys
 import speak
 
 speak.receive()
-speak.send(speak.READY, 1, os.getpid(), "bad", [["echo", "m", "echo", float(sys.argv[1])]], 1)
+times = {"timeout": None, "cancel_grace": None, sys.argv[1]: float(sys.argv[2])}
+echo = ["echo", "m", "echo", times["timeout"], 0, "plain", True, times["cancel_grace"]]
+speak.send(speak.READY, 1, os.getpid(), "bad", [echo], 1)
 speak.echo_forever()

@@ -55,6 +55,12 @@ def misbehave(message: list[object]) -> None:
             speak.send(speak.PONG, 77)
         case "update of nobody":
             speak.send(35, number + 1, "x", [])
+        case "update without its buffers":
+            speak.send(35, number, 1, [5])
+        case "result without its buffers":
+            speak.send(speak.RESULT, number, 1, [5])
+        case "prints a lot":
+            speak.write(b"purring now\n" * 20_000)
         case "closes and lives on":
             os.close(0)
             os.close(1)
