@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # `signal` takes a millisecond for its enums
 import faulthandler
+import gc
 import os
 import sys
 import types
@@ -47,13 +48,15 @@ def main(
         hello = greeting(channel)
         if hello is None:
             return
+        # What is there by now stays to the end. To look for cycles in it would be most of that end, which a program
+        # waits for; what the application's own modules make is collected and finalized as ever.
+        gc.freeze()
         script.known_as = hello.main
         sys.path[:] = hello.sys_path
         registry, lifespan = prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
     answer(Session(channel, registry, hello.slot, hello.log_level), hello, lifespan, leave, parent)
-
 
 def answer(session: Session, hello: Hello, lifespan: Lifespan, leave: Leave, parent: int = 0) -> None:
     """Enter the lifespans, say that the worker is ready, answer calls, and leave them."""

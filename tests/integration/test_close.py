@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -314,3 +315,27 @@ async def test_each_worker_has_a_session_of_its_own(pool: Pool) -> None:
     """A terminal's signals reach the application alone."""
     pid, session, group = await pool.run("session")
     assert pid == session == group != os.getsid(0)
+
+
+async def test_what_a_worker_has_written_and_not_flushed_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends as any interpreter does: files are flushed, also that of a cycle, and what waits for its end is told."""
+    (tmp_path / "diary.py").write_text(
+        "import atexit\n"
+        "from asyncpool import command\n"
+        "file = open('file', 'w')\n"
+        "class Cycle:\n"
+        "    def __init__(self) -> None:\n"
+        "        self.itself, self.file = self, open('cycle', 'w')\n"
+        "cycle = Cycle()\n"
+        "atexit.register(lambda: open('end', 'w').close())\n"
+        "@command\n"
+        "def note(text: str) -> None:\n"
+        "    file.write(text)\n"
+        "    cycle.file.write(text)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    async with Pool("diary", max_size=1, cwd=tmp_path) as pool:
+        await pool.run("note", "purred")
+    assert [(tmp_path / name).read_text() for name in ("file", "cycle", "end")] == ["purred", "purred", ""]
