@@ -80,7 +80,8 @@ class Pool(ManyCalls[Any]):
         max_waiting: Calls beyond those that free and startable workers can take; one more raises PoolFull.
         acquire_timeout: Seconds that a call may wait for a worker. None: as long as it takes.
         timeout: Seconds that a command may run, counted from its dispatch, unless command or call say otherwise.
-        cancel_grace: Seconds, plus one, for which a cancelled call waits at most until its worker is gone.
+        cancel_grace: Seconds that an async or cooperative command, or a generator, gets to stop before its worker is
+            killed. A cancelled call waits until its command runs no more, for one second beyond that at most.
         start_timeout: Seconds from a worker's spawn until it is ready.
         health_interval: Seconds; a worker idle for so long is pinged. None: never.
         health_timeout: Seconds for the answer to a ping; without one the worker is killed and replaced.

@@ -102,7 +102,8 @@ class WorkerInfo:
     Attributes:
         id: Number of the worker in its pool; never reused.
         pid: Process id, None before it is spawned.
-        slot: Number of its place, from 0; taken over by its successor.
+        slot: Number of its place, from 0 to *max_size* + *surge* - 1. No two workers have the same at a time: a
+            successor that starts while its predecessor is still there gets another.
         state: "starting", "idle", "busy" or "retiring".
         calls: Calls that it was handed so far.
         age: Seconds since it was spawned.

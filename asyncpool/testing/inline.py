@@ -28,7 +28,7 @@ class InlinePool(Pool):
       directory are this process's (``env=``, ``cwd=`` and ``executable=`` do nothing), and it has no ``pid``. What is
       printed goes where the test's own prints go (``stderr=`` is only for a worker that does not start).
     - It cannot be killed. A command that is to be killed gets an exception that no ``except Exception`` catches, at
-      its next step in Python. One that waits elsewhere, in ``time.sleep`` or in C, is abandoned after 0.2 s with a
+      its next step in Python. One that waits elsewhere, in ``time.sleep`` or in C, is abandoned after 0.5 s with a
       warning on the logger ``asyncpool.testing``: the caller is answered as by a ``Pool``, but the command runs on.
     - ``os._exit``, a signal or a segfault ends this process: let ``Faults`` simulate crashes. ``sys.exit`` is a
       CommandError, as in any worker.
