@@ -300,7 +300,7 @@ class InlineLeave(Leave):
     def drain(self) -> None:
         """Nothing ever comes."""
 
-    def hang_up(self, channel: Channel) -> None:
+    def hang_up(self, channel: Channel, *, at_once: bool) -> None:
         """Only who was asked to leave does."""
 
     def close(self) -> None:
