@@ -5,8 +5,19 @@ import types
 import pytest
 
 from asyncpool.commands import command
-from asyncpool.protocol.messages import CommandInfo
+from asyncpool.protocol.messages import NOTHING, CommandInfo
+from asyncpool.protocol.payload import Codec
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.registry import NotFound, Registry, StartFailure
+
+
+class Proxy:
+    """Stands for something that is not there yet, as `flask.request` does outside of a request."""
+
+    def __getattribute__(self, name: str):
+        raise RuntimeError("working outside of request context")
+
+    def __call__(self): ...
 
 
 def module(name: str, **functions) -> types.ModuleType:
@@ -50,6 +61,26 @@ def test_only_what_a_module_defines_is_offered():
     guest.pet = pet
     registry = Registry([home, guest], registered_only=False)
     assert [info.name for info in registry.commands] == ["pet"]
+
+
+def test_a_module_may_hold_what_cannot_be_looked_at():
+    """It is neither a command nor a lifespan, and keeps no worker from starting."""
+    kittens = module("kittens", pet=marked("pet"))
+    kittens.request = Proxy()
+    assert [info.name for info in Registry([kittens], registered_only=False).commands] == ["pet"]
+    assert Lifespan([kittens], Codec(), NOTHING).count == 0
+
+
+def test_a_method_of_an_object_may_be_offered():
+    """Its mark is that of its function."""
+
+    class Cat:
+        pet = marked("pet")
+
+    kittens = module("kittens")
+    Cat.pet.__module__ = "kittens"
+    kittens.pet = Cat().pet
+    assert [info.name for info in Registry([kittens], registered_only=False).commands] == ["pet"]
 
 
 def test_two_commands_of_one_name_are_a_start_error():
