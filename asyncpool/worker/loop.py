@@ -173,11 +173,11 @@ class AsyncSession(Session):
         asyncio._set_running_loop(None)  # a plain command may use asyncio.run, as it may in a worker without a loop
         try:
             running, value = context.run(self.begin, call)
+            if isinstance(value, GeneratorType):
+                value = context.run(self.stream, running, value)
             if isinstance(value, (CoroutineType, AsyncGeneratorType)):
                 self._start(running, value, context)
                 return
-            if isinstance(value, GeneratorType):
-                value = context.run(self.stream, running, value)
             self.finish(running, value)
         finally:
             self._held = None
@@ -211,7 +211,7 @@ class AsyncSession(Session):
             task.exception()
 
     async def _outcome(self, running: Running, work: Any) -> Any:
-        too_late = running.stop
+        too_late = running.stop and not running.quiet  # a chunk sees to that by itself
         if too_late:  # before its first step
             if isinstance(work, CoroutineType):
                 work.close()

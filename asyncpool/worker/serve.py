@@ -36,12 +36,12 @@ def serve(session: Session, leave: Leave, lifespan: Lifespan) -> None:
     while (call := session.next_call(leave.wait)) is not None:
         running, value = session.begin(call)
         del call  # its arguments, when the command is done with them
+        if isinstance(value, GeneratorType):
+            value = session.stream(running, value)
         if isinstance(value, (CoroutineType, AsyncGeneratorType)):
             from asyncpool.worker import loop  # now asyncio is wanted, and from now on it serves
 
             loop.serve(session, leave, lifespan, (running, value))
             return
-        if isinstance(value, GeneratorType):
-            value = session.stream(running, value)
         session.finish(running, value)
         del running, value
