@@ -26,6 +26,7 @@ from typing import Any
 
 from asyncpool.commands import Runtime
 from asyncpool.protocol import wire
+from asyncpool.protocol.messages import MAIN
 from asyncpool.testing.faulty import FaultyChannel
 from asyncpool.testing.plan import Plan
 from asyncpool.testing.runtime import threads
@@ -195,6 +196,7 @@ class WorkerThread:
             hello = worker.greeting(self._channel)
             if hello is None:
                 return
+            sys.modules.setdefault(MAIN, sys.modules["__main__"])  # the script runs here: it is not imported again
             registry, lifespan = worker.prepare(hello)
         except (StartFailure, wire.FrameError) as error:
             sys.exit(f"asyncpool: {error}")
