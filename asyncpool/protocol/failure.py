@@ -23,6 +23,7 @@ LONGEST = 64 * 1024  # characters of a message or a traceback that travel
 SHORTER = 8 * 1024  # the same of an exception that another one came from, or holds
 NAME = 1024  # characters of the name of a class or its module
 DEEPEST = 10  # steps from an exception to a cause of a cause, or to a member of a member
+MAP_HEADER = 5  # bytes of MessagePack's, at most
 MOST = 100  # exceptions that one failure tells of; also notes of one exception
 
 _ORIGINS: dict[str, type[CommandError]] = {
@@ -96,7 +97,7 @@ class _Story:
             message,
             clean(_frames(error, _TRACEBACK(error), message), longest) if depth else "",
             _travelling(_args(error), longest),
-            _travelling(_plain_attributes(error, longest), longest),
+            _travelling(_plain_attributes(error, longest - MAP_HEADER), longest),
             _notes(error, longest),
         )
         if depth < DEEPEST:
@@ -204,14 +205,14 @@ def _travelling(value: Any, longest: int) -> msgspec.Raw:
     return msgspec.Raw(encoded) if len(encoded) <= longest else NOTHING
 
 
-def _plain_attributes(error: BaseException, longest: int) -> dict[str, Any]:
-    """Return the instance attributes, of which those that cannot travel are left out."""
-    attributes: dict[Any, Any] = _DICT(error)
-    return {
-        name: value
-        for name, value in attributes.items()
-        if dual.is_plain(name) and _travelling(value, longest) is not NOTHING
-    }
+def _plain_attributes(error: BaseException, left: int) -> dict[str, Any]:
+    """Return the instance attributes, in order, but for those that cannot travel or are too large for what is left."""
+    attributes: dict[str, Any] = {}
+    for name, value in list(_DICT(error).items()):
+        if dual.is_plain(name) and (encoded := _travelling({name: value}, left)) is not NOTHING:
+            attributes[name] = value
+            left -= len(memoryview(encoded)) - 1  # without the header of this map
+    return attributes
 
 
 # --- the parent's side -----------------------------------------------------------------------------------------------
