@@ -145,7 +145,7 @@ def _title(error: BaseException, longest: int) -> tuple[str, str, str]:
             module, _, name = given.rpartition(".")
             return clean(module or "builtins", NAME), clean(name, NAME), clean(message, longest)
     module = "__main__" if kind.__module__ == MAIN else clean(str(kind.__module__), NAME)  # as the parent calls it
-    return module, clean(kind.__qualname__, NAME), _text(error, longest)
+    return module, clean(kind.__qualname__, NAME), clean(text(error), longest)
 
 
 def _is_group(error: BaseException) -> bool:
@@ -159,9 +159,10 @@ def _args(error: BaseException) -> list[Any]:
     return [_GROUP_MESSAGE(error)] if _is_group(error) else list(_ARGS(error))
 
 
-def _text(error: BaseException, longest: int) -> str:
+def text(error: BaseException) -> str:
+    """Return what an exception says, whatever its class does."""
     try:
-        return clean(str(error), longest)
+        return str.__str__(str(error))  # no subclass
     except BaseException as second:  # the user's __str__
         return f"<its str() raised {type(second).__qualname__}>"
 

@@ -42,6 +42,8 @@ def begin(session: Session, running: Running, call: Call) -> Any:
         return Failure(call.id, failure.refusal("unknown_command", str(error)))
     except msgspec.DecodeError as error:
         return Failure(call.id, failure.refusal("argument", f"not a chunk: {error}"))
+    except Exception as error:  # what is found may be a proxy that lets nobody look at it
+        return Failure(call.id, failure.refusal("argument", failure.text(error)))
     return _answers(session, running, _started(session, entry, items, call.kwargs))
 
 
@@ -103,7 +105,7 @@ def _start(session: Session, entry: Entry, number: int, item: Raw, kwargs: Raw) 
     try:
         args, named = entry.decode(item, kwargs)
     except Exception as error:  # decoding runs the user's own __post_init__ and hooks
-        return Failure(number, failure.refusal("argument", str(error)))
+        return Failure(number, failure.refusal("argument", failure.text(error)))
     return session.attempt(number, lambda: entry.function(*args, **named), skip_frames=2)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncpool.commands import MARK, Defaults
+from asyncpool.protocol import failure
 from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import MAIN, CommandInfo
 from asyncpool.protocol.payload import Codec
@@ -105,7 +106,7 @@ class Registry:
             for name in qualname.split("."):
                 found = getattr(found, name)
         except BaseException as error:  # importing runs the user's code, which may also sys.exit()
-            text = f"cannot find {where} in the worker: {type(error).__qualname__}: {error}"
+            text = f"cannot find {where} in the worker: {type(error).__qualname__}: {failure.text(error)}"
             if module == "__main__" and isinstance(error, AttributeError):
                 text += '; in a worker, what stands under `if __name__ == "__main__":` is not there: define it above'
             raise NotFound(text) from error

@@ -182,7 +182,7 @@ class Session(Runtime):
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
-            return Failure(call.id, failure.refusal("argument", str(error)))
+            return Failure(call.id, failure.refusal("argument", failure.text(error)))
         if "logging" in sys.modules:
             self.logs.look()
         try:
@@ -252,7 +252,7 @@ class Session(Runtime):
                 else:
                     encoded, size = self._encoded(Result, number, value, buffers)
             except Exception as error:  # encoding runs the user's own properties
-                value = Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
+                value = Failure(number, failure.refusal("result", f"the result cannot travel: {failure.text(error)}"))
             else:
                 if size <= limit:
                     return encoded
@@ -298,7 +298,7 @@ class Session(Runtime):
 
     def refuse_update(self, running: Running, error: Exception) -> Failure:
         """Return the reply of a command whose update cannot travel."""
-        return Failure(running.id, failure.refusal("result", f"an update cannot travel: {error}"))
+        return Failure(running.id, failure.refusal("result", f"an update cannot travel: {failure.text(error)}"))
 
     def send_update(self, running: Running, update: Any) -> None:
         """Send an update once the caller takes it; drop it when nobody listens or the call shall stop."""

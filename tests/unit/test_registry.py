@@ -1,5 +1,6 @@
 """Which functions a worker runs, and what it says when it does not."""
 
+import sys
 import types
 
 import pytest
@@ -139,6 +140,22 @@ def test_what_cannot_be_found_is_named(reference, said):
     """Module and name are in the error, with what Python said."""
     with pytest.raises(NotFound, match=said):
         Registry([], registered_only=False).find(reference)
+
+
+def test_what_cannot_even_say_why_it_is_not_found(monkeypatch: pytest.MonkeyPatch):
+    """Finding runs the user's code, which may raise anything."""
+
+    class Unprintable(BaseException):
+        def __str__(self) -> str:
+            raise Unprintable
+
+    class Lazy(types.ModuleType):
+        def __getattr__(self, name: str):
+            raise Unprintable
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
+    with pytest.raises(NotFound, match=r"cannot find lazy:f.*Unprintable: <its str\(\) raised"):
+        Registry([], registered_only=False).find(("lazy", "f"))
 
 
 def test_an_annotation_that_cannot_be_used_is_a_start_error():
