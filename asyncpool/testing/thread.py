@@ -248,7 +248,7 @@ class WorkerThread:
             self._over = True
             self._code = code if self._code is None else self._code
         self._threads.forget(self)
-        self._channel.shut()
+        self._channel.let_go()
         self._leave.close()
         self._end.close()
         os.close(self._stderr)
@@ -271,10 +271,6 @@ class InlineChannel(FaultyChannel):
         """Return the next frame, None once the worker is killed: no command begins any more."""
         body = super().receive()
         return None if self.ended else body
-
-    def shut(self) -> None:
-        """The descriptors are about to be closed, and their numbers given to others."""
-        self._reads = self._writes = -1
 
 
 class InlineLeave(Leave):

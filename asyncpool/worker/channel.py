@@ -140,6 +140,10 @@ class Channel:
             os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
 
+    def let_go(self) -> None:
+        """Read and write no more: the numbers of the descriptors are, or will be, given to others."""
+        self._reads = self._writes = -1
+
     def _complete(self, start: wire.Buffer, size: int) -> memoryview:
         """Read on until *start* has *size* bytes; empty at the end of input."""
         whole = memoryview(bytearray(size))

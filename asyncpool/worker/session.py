@@ -70,6 +70,13 @@ class Session(Runtime):
         self.early: list[Call] = []  # read while something else was waited for
         self._bell: tuple[int, int] | None = None  # a pipe that wakes the threads that wait for credit
 
+    def fall_silent(self) -> None:
+        """Of all that was announced, do nothing from now on: this is a process that was forked, and has no wire."""
+        commands.runtime = Runtime()
+        for running in self.running.values():
+            running.settled = True  # for whoever has its context
+        self.channel.let_go()
+
     # --- frames ------------------------------------------------------------------------------------------------------
 
     def next_call(self, wait: Callable[[], bool]) -> Call | None:
