@@ -106,7 +106,7 @@ class Channel:
 
     def ready(self) -> bool:
         """Say whether the next frame, or the end of input, has begun to come."""
-        return bool(self.ahead or select.select([self._reads], [], [], 0)[0])
+        return bool(self.ahead or readable(0, self._reads))
 
     def send(self, body: bytes, buffers: Sequence[wire.Buffer] = ()) -> None:
         """Write *body* as one frame, with *buffers* behind it.
@@ -155,3 +155,15 @@ class Channel:
                 return rest[:0]
             rest = rest[count:]
         return whole
+
+
+def readable(patience: int | None, *descriptors: int) -> list[int]:
+    """Return those that can be read within so many milliseconds, or without end.
+
+    ``select.select`` takes no descriptor from 1024 on. And no ``poll`` object is kept: one in which another thread
+    waits, or the code that a signal has interrupted, raises.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(patience)]

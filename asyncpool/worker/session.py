@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import _thread
 import os
-import select
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -25,7 +24,7 @@ from asyncpool.protocol.buffers import INSIDE, take_out
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
 from asyncpool.protocol.wire import Buffer
 from asyncpool.worker import stdio
-from asyncpool.worker.channel import Channel
+from asyncpool.worker.channel import Channel, readable
 from asyncpool.worker.logs import Logs, Outbox
 from asyncpool.worker.registry import NotFound, Registry
 from asyncpool.worker.running import Running
@@ -351,10 +350,8 @@ class Session(Runtime):
             with self._reading:
                 if running.may_send() or running.stop or running.settled or self.stopping:
                     break
-                if (
-                    self.channel.ahead
-                    or self.channel.descriptor in select.select([self.channel.descriptor, self._bell[0]], [], [])[0]
-                ):
+                wire = self.channel.descriptor
+                if self.channel.ahead or wire in readable(None, wire, self._bell[0]):
                     self.read()
         running.stop = running.stop or self.stopping
         running.waited(monotonic() - began)

@@ -1,6 +1,7 @@
 """What holds for a Pool and for an InlinePool alike, beyond what is marked so elsewhere."""
 
 import asyncio
+import resource
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,18 @@ async def test_updates_come_in_order_and_the_result_after_them() -> None:
             assert [each async for each in numbers] == list(range(1, 101))
         async with pool.stream(streams.count_to, 3) as updates:  # the worker has an event loop now
             assert [each async for each in updates] == [1, 2, 3]
+        assert pool.stats().spawned == 1
+
+
+async def test_a_command_that_holds_many_descriptors_waits_for_credit() -> None:
+    """What `select` cannot take: its updates come all the same, in a worker without an event loop and with one."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1300:
+        pytest.skip("so many descriptors are not allowed here")
+    async with Pool(streams, max_size=1, stderr="discard") as pool:
+        for _ in range(2):
+            async with pool.stream(streams.count_above, 1100, 10 * WINDOW) as updates:
+                assert [each async for each in updates] == list(range(10 * WINDOW))
+            await pool.run(streams.nap, 0)
         assert pool.stats().spawned == 1
 
 

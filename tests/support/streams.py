@@ -82,6 +82,24 @@ async def emit_below() -> int:
     return asyncpool.call_context().slot
 
 
+@asyncpool.command
+def count_above(descriptor: int, number: int) -> Generator[int, None, None]:
+    """Count while so many descriptors are open."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, descriptor + 100), hard))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while held[-1] < descriptor:
+            held.append(os.dup(held[0]))
+        yield from range(number)
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def emit_in_a_child(path: str) -> None:
     """Fork, and do there what one does in a command, when files have taken the numbers of the wire's descriptors."""
     context = asyncpool.call_context()
