@@ -67,7 +67,7 @@ class Session(Runtime):
         self.logs: Logs = Logs(self._outbox, log_level)
         self._looked = 0.0
         self.early: list[Call] = []  # read while something else was waited for
-        self._bell: tuple[int, int] | None = None  # a pipe that wakes the threads that wait for credit
+        self._bell: list[int] = []  # a pipe, once it is wanted, that wakes the threads that wait for credit
 
     def fall_silent(self) -> None:
         """Of all that was announced, do nothing from now on: this is a process that was forked, and has no wire."""
@@ -232,17 +232,15 @@ class Session(Runtime):
         """Let none of the threads of a call that sent updates read or write any more (law 4)."""
         with self._writing:
             running.settled = True
-        if self._bell is not None:
+        if self._bell:
             os.write(self._bell[1], b"!")
             with self._reading:  # whoever waited for credit is out now
                 os.read(self._bell[0], 1)
 
     def close(self) -> None:
         """Close what it has opened: where the process lives on."""
-        if self._bell is not None:
-            for descriptor in self._bell:
-                os.close(descriptor)
-            self._bell = None
+        while self._bell:
+            os.close(self._bell.pop())
 
     def encoded(self, number: int, value: Any, spare: int = 0, buffers: list[Buffer] | None = None) -> bytes:
         """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message.
@@ -344,8 +342,8 @@ class Session(Runtime):
         """Return once the caller takes an update, or the call shall stop."""
         began = monotonic()
         with self._reading:
-            if self._bell is None:
-                self._bell = os.pipe()
+            if not self._bell:
+                self._bell.extend(os.pipe())
         while True:
             with self._reading:
                 if running.may_send() or running.stop or running.settled or self.stopping:
