@@ -113,7 +113,10 @@ def command(
     def mark(function: Any) -> Any:
         _check(function)
         defaults = Defaults(name or function.__name__, timeout, retries, cooperative, cancel_grace, on_cancel, typed)
-        setattr(function, MARK, defaults)
+        try:
+            setattr(function, MARK, defaults)
+        except AttributeError:  # one that is written in C, or is bound to an object
+            raise _no_function(function) from None
         return function
 
     return mark if function is None else mark(function)
@@ -127,8 +130,17 @@ def _check_retries(retries: Any) -> None:
 
 
 def _check(function: Any) -> None:
-    if isinstance(function, (staticmethod, classmethod, type)) or not callable(function):
-        raise TypeError(f"@command marks plain functions, not {function!r}")
+    """Raise where it is no function, nor wrapped as one: a worker would not find it by its module and its name."""
+    if isinstance(function, (staticmethod, classmethod, type)) or not (
+        callable(function) and hasattr(function, "__name__") and hasattr(function, "__qualname__")
+    ):
+        raise _no_function(function)
+
+
+def _no_function(thing: Any) -> TypeError:
+    return TypeError(
+        f"@command marks plain functions, not {thing!r}: def a module-level function that calls it, and mark that"
+    )
 
 
 def lifespan(manager: M, /) -> M:

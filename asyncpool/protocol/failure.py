@@ -23,6 +23,7 @@ LONGEST = 64 * 1024  # characters of a message or a traceback that travel
 SHORTER = 8 * 1024  # the same of an exception that another one came from, or holds
 NAME = 1024  # characters of the name of a class or its module
 DEEPEST = 10  # steps from an exception to a cause of a cause, or to a member of a member
+MAP_HEADER = 5  # bytes of MessagePack's, at most
 MOST = 100  # exceptions that one failure tells of; also notes of one exception
 
 _ORIGINS: dict[str, type[CommandError]] = {
@@ -96,7 +97,7 @@ class _Story:
             message,
             clean(_frames(error, _TRACEBACK(error), message), longest) if depth else "",
             _travelling(_args(error), longest),
-            _travelling(_plain_attributes(error, longest), longest),
+            _travelling(_plain_attributes(error, longest - MAP_HEADER), longest),
             _notes(error, longest),
         )
         if depth < DEEPEST:
@@ -144,7 +145,7 @@ def _title(error: BaseException, longest: int) -> tuple[str, str, str]:
             module, _, name = given.rpartition(".")
             return clean(module or "builtins", NAME), clean(name, NAME), clean(message, longest)
     module = "__main__" if kind.__module__ == MAIN else clean(str(kind.__module__), NAME)  # as the parent calls it
-    return module, clean(kind.__qualname__, NAME), text(error, longest)
+    return module, clean(kind.__qualname__, NAME), clean(text(error), longest)
 
 
 def _is_group(error: BaseException) -> bool:
@@ -158,10 +159,10 @@ def _args(error: BaseException) -> list[Any]:
     return [_GROUP_MESSAGE(error)] if _is_group(error) else list(_ARGS(error))
 
 
-def text(error: BaseException, longest: int = LONGEST) -> str:
-    """Return an exception's message, whatever its own ``__str__`` does."""
+def text(error: BaseException) -> str:
+    """Return what an exception says, whatever its class does."""
     try:
-        return clean(str(error), longest)
+        return str.__str__(str(error))  # no subclass
     except BaseException as second:  # the user's __str__
         return f"<its str() raised {type(second).__qualname__}>"
 
@@ -205,14 +206,14 @@ def _travelling(value: Any, longest: int) -> msgspec.Raw:
     return msgspec.Raw(encoded) if len(encoded) <= longest else NOTHING
 
 
-def _plain_attributes(error: BaseException, longest: int) -> dict[str, Any]:
-    """Return the instance attributes, of which those that cannot travel are left out."""
-    attributes: dict[Any, Any] = _DICT(error)
-    return {
-        name: value
-        for name, value in attributes.items()
-        if dual.is_plain(name) and _travelling(value, longest) is not NOTHING
-    }
+def _plain_attributes(error: BaseException, left: int) -> dict[str, Any]:
+    """Return the instance attributes, in order, but for those that cannot travel or are too large for what is left."""
+    attributes: dict[str, Any] = {}
+    for name, value in list(_DICT(error).items()):
+        if dual.is_plain(name) and (encoded := _travelling({name: value}, left)) is not NOTHING:
+            attributes[name] = value
+            left -= len(memoryview(encoded)) - 1  # without the header of this map
+    return attributes
 
 
 # --- the parent's side -----------------------------------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
+
+_OPAQUE = ("url", "multi-host-url")  # the kinds of pydantic's schemas whose values are objects also in a dump
+_RESTS = ("ipaddress", "pydantic", "pydantic_core")  # whose objects may rest in a dump
 
 
 def is_model(cls: Any) -> bool:
@@ -15,7 +19,40 @@ def is_model(cls: Any) -> bool:
 
 def to_plain(model: Any) -> Any:
     """Return what the model's class can be made of again."""
-    return model.model_dump(round_trip=True, by_alias=True)  # round_trip: without computed fields
+    dumped = model.model_dump(round_trip=True, by_alias=True)  # round_trip: without computed fields
+    return _without_rests(dumped) if _leaves_rests(model.__class__) else dumped
+
+
+@functools.lru_cache(maxsize=512)
+def _leaves_rests(cls: Any) -> bool:
+    """Say whether a dump may hold objects (addresses, URLs, secrets): most models pay for no second look at theirs."""
+    found: list[Any] = [cls.__pydantic_core_schema__]
+    seen: set[int] = set()  # what a default holds may contain itself
+    while found:
+        node = found.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if type(node) is dict:
+            if "serialization" in node or node.get("type") in _OPAQUE:
+                return True
+            found.extend(node.values())
+        elif type(node) in (list, tuple):
+            found.extend(node)
+    return False
+
+
+def _without_rests(value: Any) -> Any:
+    """Return what was dumped with every such object as what pydantic makes it of again; a secret as what it hides."""
+    if isinstance(value, dict):
+        return {_without_rests(key): _without_rests(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_without_rests(each) for each in value]
+    if not any(base.__module__.partition(".")[0] in _RESTS for base in type(value).__mro__):
+        return value
+    if hasattr(value, "get_secret_value"):
+        return _without_rests(value.get_secret_value())
+    return str(value) if type(value).__module__ == "ipaddress" or hasattr(value, "unicode_string") else value
 
 
 def from_plain(cls: Any, value: Any) -> Any:

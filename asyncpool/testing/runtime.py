@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,11 @@ class Threads(Runtime):
         """A worker has ended."""
         self._sessions.pop(owner, None)
 
+    def fall_silent(self) -> None:
+        """Do nothing for the commands that run here: this is a process that was forked."""
+        for session in self._sessions.values():
+            session.fall_silent()
+
     def emit(self, update: Any) -> None:
         """Send an update to the caller."""
         self._find().emit(update)
@@ -67,7 +73,8 @@ def threads() -> Threads:
     """Return the one that stands behind ``emit``, put there at the first time."""
     with _installing:
         if not isinstance(commands.runtime, Threads):
-            commands.runtime = Threads(commands.runtime)
+            commands.runtime = made = Threads(commands.runtime)
+            os.register_at_fork(after_in_child=made.fall_silent)
         return commands.runtime
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from asyncpool.commands import Runtime
 from asyncpool.protocol import wire
+from asyncpool.protocol.messages import MAIN
 from asyncpool.testing.faulty import FaultyChannel
 from asyncpool.testing.plan import Plan
 from asyncpool.testing.runtime import threads
@@ -200,6 +201,7 @@ class WorkerThread:
             hello = worker.greeting(self._channel)
             if hello is None:
                 return
+            sys.modules.setdefault(MAIN, sys.modules["__main__"])  # the script runs here: it is not imported again
             registry, lifespan = worker.prepare(hello)
         except (StartFailure, wire.FrameError) as error:
             sys.exit(f"asyncpool: {error}")
@@ -251,7 +253,7 @@ class WorkerThread:
             self._over = True
             self._code = code if self._code is None else self._code
         self._threads.forget(self)
-        self._channel.shut()
+        self._channel.let_go()
         self._leave.close()
         self._end.close()
         os.close(self._stderr)
@@ -274,10 +276,6 @@ class InlineChannel(FaultyChannel):
         """Return the next frame, None once the worker is killed: no command begins any more."""
         body = super().receive()
         return None if self.ended else body
-
-    def shut(self) -> None:
-        """The descriptors are about to be closed, and their numbers given to others."""
-        self._reads = self._writes = -1
 
 
 class InlineLeave(Leave):
@@ -305,7 +303,7 @@ class InlineLeave(Leave):
     def drain(self) -> None:
         """Nothing ever comes."""
 
-    def hang_up(self, channel: Channel) -> None:
+    def hang_up(self, channel: Channel, *, at_once: bool) -> None:
         """Only who was asked to leave does."""
 
     def close(self) -> None:

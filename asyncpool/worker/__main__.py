@@ -56,7 +56,10 @@ def main(
         registry, lifespan = prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
-    answer(Session(channel, registry, hello.slot, hello.log_level), hello, lifespan, leave, parent)
+    session = Session(channel, registry, hello.slot, hello.log_level)
+    os.register_at_fork(after_in_child=session.fall_silent)
+    answer(session, hello, lifespan, leave, parent)
+
 
 def answer(session: Session, hello: Hello, lifespan: Lifespan, leave: Leave, parent: int = 0) -> None:
     """Enter the lifespans, say that the worker is ready, answer calls, and leave them."""

@@ -106,7 +106,7 @@ class Channel:
 
     def ready(self) -> bool:
         """Say whether the next frame, or the end of input, has begun to come."""
-        return bool(self.ahead or select.select([self._reads], [], [], 0)[0])
+        return bool(self.ahead or readable(0, self._reads))
 
     def send(self, body: bytes, buffers: Sequence[wire.Buffer] = ()) -> None:
         """Write *body* as one frame, with *buffers* behind it.
@@ -140,6 +140,10 @@ class Channel:
             os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
 
+    def let_go(self) -> None:
+        """Read and write no more: the numbers of the descriptors are, or will be, given to others."""
+        self._reads = self._writes = -1
+
     def _complete(self, start: wire.Buffer, size: int) -> memoryview:
         """Read on until *start* has *size* bytes; empty at the end of input."""
         whole = memoryview(bytearray(size))
@@ -151,3 +155,15 @@ class Channel:
                 return rest[:0]
             rest = rest[count:]
         return whole
+
+
+def readable(patience: int | None, *descriptors: int) -> list[int]:
+    """Return those that can be read within so many milliseconds, or without end.
+
+    ``select.select`` takes no descriptor from 1024 on. And no ``poll`` object is kept: one in which another thread
+    waits, or the code that a signal has interrupted, raises.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(patience)]

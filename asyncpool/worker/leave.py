@@ -25,12 +25,13 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.linger import Linger
 
 SIGTERM: int = _signal.SIGTERM
+SOON = 1.0  # seconds in which an interpreter ends: the parent gives as many to a worker that it asks to
 
 
 class Leave:
@@ -45,6 +46,7 @@ class Leave:
 
     def __init__(self, wire: int, *, linger: bool = False) -> None:
         self._asked = False
+        self._hung_up = False
         self.on_asked: Callable[[], object] | None = None  # an event loop's way to hear of it
         self._wire = wire
         self._reads, self._writes = os.pipe()
@@ -97,13 +99,24 @@ class Leave:
         except BlockingIOError:
             pass
 
-    def hang_up(self, channel: Channel) -> None:
+    def hang_up(self, channel: Channel, *, at_once: bool) -> None:
         """Let the parent, where it did not ask for it, know that nothing more is read: its calls go elsewhere.
 
-        Only for a worker that has lifespans to leave: it gets time for that, any other a moment.
+        *at_once* is for a worker that has lifespans to leave: the parent gives it time for that. Any other gets a
+        moment from the hang-up on, and mostly needs no more than one to end. But a thread that the interpreter waits
+        for, or something at exit, may hold it up for ever, and the parent would take it for idle: then it hangs up
+        after all.
         """
-        if self._asked:
-            channel.close()
+        if not self._asked or self._hung_up:
+            return
+        self._hung_up = True
+        if not at_once:
+            try:
+                _thread.start_new_thread(_close_later, (channel,))  # `threading` would wait for it at the end
+                return
+            except RuntimeError:  # there are too many
+                pass
+        channel.close()
 
     def _ask(self, _number: int, _frame: object) -> None:
         self._asked = True
@@ -129,3 +142,8 @@ class Leave:
             except OSError:
                 pass  # the command has closed it
         self._release()
+
+
+def _close_later(channel: Channel) -> None:
+    sleep(SOON)
+    channel.close()

@@ -20,7 +20,7 @@ from asyncpool.commands import LIFESPAN_MARK
 from asyncpool.protocol import edge
 from asyncpool.protocol.messages import NOTHING
 from asyncpool.protocol.payload import Codec
-from asyncpool.worker.registry import StartFailure
+from asyncpool.worker.registry import StartFailure, defined
 
 Exit = tuple[Any, Any, Any]
 NO_ERROR: Exit = (None, None, None)
@@ -39,7 +39,7 @@ class Lifespan:
     """
 
     def __init__(self, modules: Iterable[types.ModuleType], codec: Codec, config: Raw) -> None:
-        makers = [maker for module in modules for maker in _marked(module)]
+        makers = [maker for module in modules for maker in defined(module, _is_marked)]
         self.count: int = len(makers)
         self.wants_loop: bool = any(map(_may_be_async, makers))
         self._makers = [(maker, _arguments(maker, codec, config)) for maker in makers]
@@ -91,16 +91,9 @@ class Lifespan:
                 _report(second, error)
 
 
-def _marked(module: types.ModuleType) -> list[Any]:
-    """Return the lifespans that *module* itself defines, each once; not what inherits or wraps one."""
-    found = {
-        id(value): value
-        for value in vars(module).values()
-        if callable(value)
-        and getattr(value, "__dict__", {}).get(LIFESPAN_MARK) is value
-        and value.__module__ == module.__name__
-    }
-    return list(found.values())
+def _is_marked(value: Any) -> bool:
+    """Say whether it is a lifespan; what inherits or wraps one is none."""
+    return getattr(value, "__dict__", {}).get(LIFESPAN_MARK) is value
 
 
 def _may_be_async(maker: Any) -> bool:

@@ -47,16 +47,16 @@ class Outbox:
 
     def send(self) -> None:
         """Send what waits, as far as the kernel takes it at once; it does where there is room for any record."""
-        while self.waiting and self._lock.acquire(False):
+        room = True
+        while room and self.waiting and self._lock.acquire(False):
             try:
-                while self.waiting and self._poll.poll(0):
+                # Only with the lock: two threads that poll with one object are an error.
+                while self.waiting and (room := bool(self._poll.poll(0))):
                     self._channel.send(self.waiting.popleft())
             except OSError:  # the parent is gone
                 self.waiting.clear()
             finally:
                 self._lock.release()
-            if self.waiting and not self._poll.poll(0):
-                return
 
     def flush(self) -> None:
         """Send what waits, however long it takes; the caller holds the lock and is about to write a frame."""

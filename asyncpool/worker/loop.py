@@ -30,9 +30,9 @@ _current: contextvars.ContextVar[Running] = contextvars.ContextVar("asyncpool ru
 Begun = tuple[Running, Any]
 
 
-def serve(session: Session, leave: Leave, begun: Begun | None = None) -> None:
+def serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
-    _run(_serve(session, leave, begun))
+    _run(_serve(session, leave, lifespan, begun))
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -68,22 +68,21 @@ async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Ca
     await lifespan.enter_on_loop()
     try:
         announce()
-        await _serve(session, leave, None)
+        await _serve(session, leave, lifespan, None)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
     finally:
-        if lifespan.count:
-            leave.hang_up(session.channel)
         await lifespan.leave_on_loop()
 
 
-async def _serve(session: Session, leave: Leave, begun: Begun | None) -> None:
+async def _serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun | None) -> None:
     async_session = AsyncSession(session, leave)
     session.announce(async_session)
     try:
         await async_session.serve(begun)
     finally:
         session.announce(session)
+        leave.hang_up(session.channel, at_once=lifespan.count > 0)  # ``Runner`` waits for threads when it is closed
 
 
 class AsyncSession(Session):
@@ -174,11 +173,11 @@ class AsyncSession(Session):
         asyncio._set_running_loop(None)  # a plain command may use asyncio.run, as it may in a worker without a loop
         try:
             running, value = context.run(self.begin, call)
+            if isinstance(value, GeneratorType):
+                value = context.run(self.stream, running, value)
             if isinstance(value, (CoroutineType, AsyncGeneratorType)):
                 self._start(running, value, context)
                 return
-            if isinstance(value, GeneratorType):
-                value = context.run(self.stream, running, value)
             self.finish(running, value)
         finally:
             self._held = None
@@ -212,7 +211,7 @@ class AsyncSession(Session):
             task.exception()
 
     async def _outcome(self, running: Running, work: Any) -> Any:
-        too_late = running.stop
+        too_late = running.stop and not running.quiet  # a chunk sees to that by itself
         if too_late:  # before its first step
             if isinstance(work, CoroutineType):
                 work.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncpool.commands import MARK, Defaults
+from asyncpool.protocol import failure
 from asyncpool.protocol.edge import kind
 from asyncpool.protocol.messages import MAIN, CommandInfo
 from asyncpool.protocol.payload import Codec
@@ -57,7 +58,7 @@ class Registry:
         self.entries: dict[Reference, Entry] = {}
         self.commands: list[CommandInfo] = []
         for module in modules:
-            for function in _marked(module):
+            for function in defined(module, lambda value: _mark(value) is not None):
                 self._register(function, getattr(function, MARK))
 
     def find(self, reference: Reference) -> Entry:
@@ -105,13 +106,13 @@ class Registry:
             for name in qualname.split("."):
                 found = getattr(found, name)
         except BaseException as error:  # importing runs the user's code, which may also sys.exit()
-            text = f"cannot find {where} in the worker: {type(error).__qualname__}: {error}"
+            text = f"cannot find {where} in the worker: {type(error).__qualname__}: {failure.text(error)}"
             if module == "__main__" and isinstance(error, AttributeError):
                 text += '; in a worker, what stands under `if __name__ == "__main__":` is not there: define it above'
             raise NotFound(text) from error
         if not callable(found):
             raise NotFound(f"{where} is {type(found).__qualname__}, which cannot be called")
-        mark: Defaults | None = getattr(found, MARK, None)
+        mark = _mark(found)
         if self._registered_only and mark is None:
             raise NotFound(f"{where} is not a @command, and this pool takes registered_only; it has {self._names()}")
         return Entry(found, self.codec, strict=False, typed=mark is None or mark.typed)
@@ -127,11 +128,21 @@ class Registry:
         return names or "no commands: mark them with @asyncpool.command in a module that the pool is given"
 
 
-def _marked(module: types.ModuleType) -> list[Any]:
-    """Return the marked functions that *module* itself defines, each once, however many names it has there."""
-    found = {
-        id(value): value
-        for value in vars(module).values()
-        if callable(value) and hasattr(value, MARK) and getattr(value, "__module__", None) == module.__name__
-    }
-    return list(found.values())
+def _mark(value: Any) -> Defaults | None:
+    try:
+        mark = getattr(value, MARK, None)
+    except Exception:  # a proxy of what is there only later, as a web framework's `request`
+        return None
+    return mark if isinstance(mark, Defaults) else None
+
+
+def defined(module: types.ModuleType, is_meant: Callable[[Any], bool]) -> list[Any]:
+    """Return the callables that *module* itself defines and *is_meant* takes, each once, however many names it has."""
+
+    def is_one(value: Any) -> bool:
+        try:
+            return callable(value) and is_meant(value) and getattr(value, "__module__", None) == module.__name__
+        except Exception:  # see above
+            return False
+
+    return list({id(value): value for value in tuple(vars(module).values()) if is_one(value)}.values())

@@ -23,26 +23,25 @@ def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[
     lifespan.enter()
     try:
         announce()
-        serve(session, leave)
+        serve(session, leave, lifespan)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone: nobody is left to tell
     finally:
-        if lifespan.count:
-            leave.hang_up(session.channel)
+        leave.hang_up(session.channel, at_once=lifespan.count > 0)
         lifespan.leave()
 
 
-def serve(session: Session, leave: Leave) -> None:
+def serve(session: Session, leave: Leave, lifespan: Lifespan) -> None:
     """Answer calls until Stop, the end of input or SIGTERM."""
     while (call := session.next_call(leave.wait)) is not None:
         running, value = session.begin(call)
         del call  # its arguments, when the command is done with them
+        if isinstance(value, GeneratorType):
+            value = session.stream(running, value)
         if isinstance(value, (CoroutineType, AsyncGeneratorType)):
             from asyncpool.worker import loop  # now asyncio is wanted, and from now on it serves
 
-            loop.serve(session, leave, (running, value))
+            loop.serve(session, leave, lifespan, (running, value))
             return
-        if isinstance(value, GeneratorType):
-            value = session.stream(running, value)
         session.finish(running, value)
         del running, value

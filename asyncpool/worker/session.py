@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import _thread
 import os
-import select
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -25,7 +24,7 @@ from asyncpool.protocol.buffers import INSIDE, take_out
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
 from asyncpool.protocol.wire import Buffer
 from asyncpool.worker import stdio
-from asyncpool.worker.channel import Channel
+from asyncpool.worker.channel import Channel, readable
 from asyncpool.worker.logs import Logs, Outbox
 from asyncpool.worker.registry import NotFound, Registry
 from asyncpool.worker.running import Running
@@ -68,7 +67,14 @@ class Session(Runtime):
         self.logs: Logs = Logs(self._outbox, log_level)
         self._looked = 0.0
         self.early: list[Call] = []  # read while something else was waited for
-        self._bell: tuple[int, int] | None = None  # a pipe that wakes the threads that wait for credit
+        self._bell: list[int] = []  # a pipe, once it is wanted, that wakes the threads that wait for credit
+
+    def fall_silent(self) -> None:
+        """Of all that was announced, do nothing from now on: this is a process that was forked, and has no wire."""
+        commands.runtime = Runtime()
+        for running in self.running.values():
+            running.settled = True  # for whoever has its context
+        self.channel.let_go()
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +188,7 @@ class Session(Runtime):
         except NotFound as error:
             return Failure(call.id, failure.refusal("unknown_command", str(error)))
         except Exception as error:  # decoding runs the user's own __post_init__ and hooks
-            return Failure(call.id, failure.refusal("argument", str(error)))
+            return Failure(call.id, failure.refusal("argument", failure.text(error)))
         if "logging" in sys.modules:
             self.logs.look()
         try:
@@ -226,17 +232,15 @@ class Session(Runtime):
         """Let none of the threads of a call that sent updates read or write any more (law 4)."""
         with self._writing:
             running.settled = True
-        if self._bell is not None:
+        if self._bell:
             os.write(self._bell[1], b"!")
             with self._reading:  # whoever waited for credit is out now
                 os.read(self._bell[0], 1)
 
     def close(self) -> None:
         """Close what it has opened: where the process lives on."""
-        if self._bell is not None:
-            for descriptor in self._bell:
-                os.close(descriptor)
-            self._bell = None
+        while self._bell:
+            os.close(self._bell.pop())
 
     def encoded(self, number: int, value: Any, spare: int = 0, buffers: list[Buffer] | None = None) -> bytes:
         """Return a result, or a Failure, as the message that answers a call, with *spare* bytes to max_message.
@@ -252,7 +256,7 @@ class Session(Runtime):
                 else:
                     encoded, size = self._encoded(Result, number, value, buffers)
             except Exception as error:  # encoding runs the user's own properties
-                value = Failure(number, failure.refusal("result", f"the result cannot travel: {error}"))
+                value = Failure(number, failure.refusal("result", f"the result cannot travel: {failure.text(error)}"))
             else:
                 if size <= limit:
                     return encoded
@@ -298,7 +302,7 @@ class Session(Runtime):
 
     def refuse_update(self, running: Running, error: Exception) -> Failure:
         """Return the reply of a command whose update cannot travel."""
-        return Failure(running.id, failure.refusal("result", f"an update cannot travel: {error}"))
+        return Failure(running.id, failure.refusal("result", f"an update cannot travel: {failure.text(error)}"))
 
     def send_update(self, running: Running, update: Any) -> None:
         """Send an update once the caller takes it; drop it when nobody listens or the call shall stop."""
@@ -338,16 +342,14 @@ class Session(Runtime):
         """Return once the caller takes an update, or the call shall stop."""
         began = monotonic()
         with self._reading:
-            if self._bell is None:
-                self._bell = os.pipe()
+            if not self._bell:
+                self._bell.extend(os.pipe())
         while True:
             with self._reading:
                 if running.may_send() or running.stop or running.settled or self.stopping:
                     break
-                if (
-                    self.channel.ahead
-                    or self.channel.descriptor in select.select([self.channel.descriptor, self._bell[0]], [], [])[0]
-                ):
+                wire = self.channel.descriptor
+                if self.channel.ahead or wire in readable(None, wire, self._bell[0]):
                     self.read()
         running.stop = running.stop or self.stopping
         running.waited(monotonic() - began)

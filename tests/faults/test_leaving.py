@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from asyncpool import Event, Pool, WorkerCrashed
 from tests.conftest import Gate
-from tests.support import commands
+from tests.support import commands, lifespans, slow_to_end
 from tests.support.by_hand import Parent
 from tests.support.processes import alive
 from tests.support.waiting import eventually, eventually_now
@@ -100,6 +101,35 @@ async def test_a_frame_of_which_a_part_was_read_is_read_whole_and_served() -> No
         os.kill(pid, signal.SIGTERM)
         assert await call == len(data)
         await eventually(lambda: pool.stats().exited == {"left": 1})
+
+
+async def served_by_another(pool: Pool, pid: int) -> None:
+    """Ask the worker to leave, and give it calls until another serves them; it may have read the first before."""
+    os.kill(pid, signal.SIGTERM)
+    async with asyncio.timeout(30):
+        while await pool.run(os.getpid) == pid:
+            pass
+
+
+async def test_a_worker_that_left_and_does_not_end_hangs_up() -> None:
+    """A thread holds up its interpreter: the parent, which takes it for idle, gets its call back after a while."""
+    async with Pool(slow_to_end, max_size=1, stderr="discard") as pool:
+        await pool.run(slow_to_end.leave_a_thread)
+        await served_by_another(pool, pid_of(pool))
+
+
+@pytest.mark.parametrize("modules", [[slow_to_end], [slow_to_end, lifespans]], ids=["none", "lifespans"])
+async def test_a_worker_whose_event_loop_does_not_end_hangs_up(modules: list[ModuleType], tmp_path: Path) -> None:
+    """A thread of a command that was cancelled holds up the end of the loop, and so the leaving of plain lifespans."""
+    traces = tmp_path / "traces"
+    config = {"trace": str(tmp_path / "lifespans")}
+    async with Pool(*modules, config=config, max_size=1, stderr="discard") as pool:
+        call = asyncio.create_task(pool.run(slow_to_end.leave_a_thread_of_the_loop, str(traces)))
+        await eventually(traces.exists)
+        call.cancel()
+        await asyncio.wait([call])
+        assert pool.stats().spawned == 1
+        await served_by_another(pool, pid_of(pool))
 
 
 async def test_a_worker_that_starts_when_it_is_asked_to_leave_has_not_failed(tmp_path: Path) -> None:

@@ -457,6 +457,22 @@ def test_a_cancel_right_behind_its_call_is_heard(parent: Parent) -> None:
     assert sorted(kinds) == [[33, 2], [33, 4], [35, 2], [35, 2]]
 
 
+def test_a_cancel_right_behind_the_first_chunk_is_heard() -> None:
+    """Both are read at once, before the event loop is there: what the first item has made is not left unawaited."""
+    parent = Parent(concurrency=1)
+    parent.process.send_signal(signal.SIGSTOP)
+    items = [(coroutines.answer.__module__, coroutines.answer.__qualname__), [["never", 60]]]
+    parent.send(2, 1, ["asyncpool", "chunk"], items, {}, None, 10)
+    parent.send(3, 1)
+    parent.process.send_signal(signal.SIGCONT)
+    assert parent.receive()[2][0] == "cancelled"
+    parent.call(2, coroutines.answer, "next")
+    assert parent.receive()[:3] == [33, 2, "next"]
+    parent.shut()
+    assert parent.process.wait(10) == 0
+    assert parent.close()[1] == b""
+
+
 def test_cancel_and_credit_for_what_is_settled_are_ignored(parent: Parent) -> None:
     """They crossed the reply."""
     for function in (coroutines.answer, updates.count):

@@ -1,8 +1,11 @@
 """What holds for a Pool and for an InlinePool alike, beyond what is marked so elsewhere."""
 
 import asyncio
+import resource
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,27 @@ async def test_updates_come_in_order_and_the_result_after_them() -> None:
         async with pool.stream(streams.count_to, 3) as updates:  # the worker has an event loop now
             assert [each async for each in updates] == [1, 2, 3]
         assert pool.stats().spawned == 1
+
+
+async def test_a_command_that_holds_many_descriptors_waits_for_credit() -> None:
+    """What `select` cannot take: its updates come all the same, in a worker without an event loop and with one."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1300:
+        pytest.skip("so many descriptors are not allowed here")
+    async with Pool(streams, max_size=1, stderr="discard") as pool:
+        for _ in range(2):
+            async with pool.stream(streams.count_above, 1100, 10 * WINDOW) as updates:
+                assert [each async for each in updates] == list(range(10 * WINDOW))
+            await pool.run(streams.nap, 0)
+        assert pool.stats().spawned == 1
+
+
+@pytest.mark.parametrize("command", [streams.emit_around_a_child, streams.emit_around_a_child_later])
+async def test_a_process_that_a_command_forks_is_none_of_its_workers(
+    command: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """What it emits goes nowhere: neither to the caller nor into a file that has the wire's number there."""
+    async with Pool(streams, max_size=1) as pool, pool.stream(command, str(tmp_path / "file")) as updates:
+        assert [each async for each in updates] == ["before", "after"]
 
 
 async def test_a_slow_consumer_holds_the_command_up(tmp_path: Path) -> None:

@@ -7,11 +7,22 @@ import re
 import signal
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncpool import AsyncPoolError, CommandError, Pool, PoolFull, WorkerCrashed, WorkerError
+from asyncpool import (
+    ArgumentError,
+    AsyncPoolError,
+    CommandError,
+    Pool,
+    PoolFull,
+    ResultError,
+    WorkerCrashed,
+    WorkerError,
+)
 from tests.support import commands
+from tests.support.by_hand import Parent
 from tests.support.commands import OwnError, Unprintable
 from tests.support.waiting import eventually
 
@@ -120,6 +131,47 @@ async def test_an_unprintable_error_keeps_its_type(pool: Pool) -> None:
     """Its str() raises, there and here: that is nobody else's affair."""
     with pytest.raises(Unprintable):
         await pool.run("fail", "Unprintable")
+
+
+UNPRINTABLE = "tests.support.unprintable"  # by name: it registers a type in the process that imports it
+
+
+async def test_an_unprintable_error_outside_of_a_command_ends_only_its_call() -> None:
+    """In what an argument is made of, and in what a result or an update is made into: alone and in a chunk."""
+    said = r"<its str\(\) raised Unprintable>"
+    async with Pool(UNPRINTABLE, max_size=1, surge=0, stderr="discard") as pool:
+        with pytest.raises(ArgumentError, match=said):
+            await pool.run("touch", {"name": "bad"})
+        with pytest.raises(ResultError, match=f"the result cannot travel: {said}"):
+            await pool.run("stick", 1)
+        for name in ("stick_later", "stick_at_last"):
+            with pytest.raises(ResultError, match=f"an update cannot travel: {said}"):
+                async with pool.stream(name) as updates:
+                    await anext(updates)
+        for name, items, error in (
+            ("touch", [{"name": "good"}, {"name": "bad"}], ArgumentError),
+            ("stick", [0, 1], ResultError),
+        ):
+            async with pool.map(name, items, chunk=2, return_exceptions=True) as done:
+                found = [each async for each in done]
+            assert found[0] in ("good", "nothing")
+            assert isinstance(found[1], error)
+        assert pool.stats().spawned == 1
+
+
+@pytest.mark.parametrize("reference", ["unfindable", ["asyncpool", "chunk"]], ids=["alone", "in a chunk"])
+def test_what_lets_nobody_look_at_it_is_refused(reference: Any) -> None:
+    """A proxy of what is not there, named as a command; the worker serves on."""
+    parent = Parent()
+    alone = isinstance(reference, str)
+    found = [UNPRINTABLE, "unfindable"]
+    parent.send(2, 1, found if alone else reference, [] if alone else [found, [[]]], {}, None, 10)
+    assert parent.receive()[:2] == [34, 1]
+    parent.call(2, int, "7")
+    assert parent.receive()[:3] == [33, 2, 7]
+    parent.shut()
+    assert parent.process.wait(10) == 0
+    parent.close()
 
 
 @pytest.mark.contract

@@ -13,6 +13,7 @@ import pytest
 
 import asyncpool
 from asyncpool import CommandError, CommandTimeout, Pool, PoolClosed, WorkerStartError
+from asyncpool.pool.stream import WINDOW
 from asyncpool.pool.worker import Worker
 from asyncpool.testing import Faults, InlinePool
 from asyncpool.worker import loop
@@ -31,6 +32,14 @@ async def test_there_are_no_processes() -> None:
         await pool.run("remember", "inline", 7)
         assert commands.recall("inline") == 7
         assert await pool.run(streams.nap, 0) in {f"asyncpool pool inline worker {number}" for number in (1, 2)}
+
+
+async def test_a_worker_with_an_event_loop_leaves_no_descriptor() -> None:
+    """Not even where a plain command has waited for credit there (a fixture looks)."""
+    async with InlinePool(streams, max_size=1) as pool:
+        await pool.run(streams.nap, 0)
+        async with pool.stream(streams.count_to, 10 * WINDOW) as updates:
+            assert len([each async for each in updates]) == 10 * WINDOW
 
 
 async def test_no_error_speaks_of_a_process() -> None:

@@ -97,6 +97,26 @@ def test_the_script_may_be_one_of_the_modules(tmp_path: Path, module: str) -> No
     assert imported(tmp_path) == ["__main__", "__asyncpool_main__", "entered"]
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_inline_pool_has_the_script_that_runs(tmp_path: Path, loop: str) -> None:
+    """It is not imported again; its commands have names, its lifespans are entered, its functions can be called."""
+    start = """
+    from asyncpool.testing import InlinePool
+
+    async def main():
+        for modules in (["__main__"], []):
+            async with InlinePool(*modules, max_size=1) as pool:
+                if modules:
+                    print(await pool.run("purr", Cat("Tom")))
+                print(await pool.run(purr, Cat("Tom")))
+"""
+    ended = run(tmp_path / "app.py", KITTENS + start + GUARDED, cwd=tmp_path, LOOP=loop)
+    assert (ended.code, noise(ended.err)) == (0, []), ended.err
+    cat = "Cat(name='Tom purrs', lives=8)"
+    assert ended.out.splitlines() == ["{'name': 'Tom purrs', 'lives': 8}", cat, cat]
+    assert imported(tmp_path) == ["__main__", "entered"]
+
+
 def test_workers_that_need_no_script_import_none(tmp_path: Path) -> None:
     """Whoever calls other functions only is not asked to guard anything."""
     start = """

@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ CHUNKS = pytest.mark.parametrize("chunk", [1, 4])
 
 def small(**options: object) -> Pool:
     """A pool of two workers that know the commands for items."""
-    return Pool(items, commands, min_size=2, max_size=2, stderr="discard", **options)  # type: ignore[arg-type]
+    return Pool(items, commands, **{"min_size": 2, "max_size": 2, "stderr": "discard", **options})  # type: ignore[arg-type]
 
 
 def lines_of(path: str) -> list[str]:
@@ -85,6 +85,19 @@ async def test_each_item_has_its_result_in_order(command: object, chunk: int) ->
             async with pool.map(command, source, chunk=chunk) as doubled:  # type: ignore[call-overload]
                 assert [each async for each in doubled] == [2 * number for number in range(30)]
         assert pool.stats().waiting == pool.stats().running == 0
+
+
+@CHUNKS
+@pytest.mark.parametrize(
+    "command", [items.double_by_coroutine, items.double_at_once, items.double_any_way], ids=lambda each: each.__name__
+)
+async def test_what_a_command_returns_says_whether_it_is_awaited(
+    command: Callable[[int], Any], chunk: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not how it is defined, in a chunk as alone."""
+    async with small(stderr="forward") as pool, pool.map(command, range(10), chunk=chunk) as doubled:
+        assert [each async for each in doubled] == [2 * number for number in range(10)]
+    assert capfd.readouterr().err == ""
 
 
 @CHUNKS

@@ -580,7 +580,7 @@ MUTANTS = (
         9,
         "a command that logs waits for a parent that does not read",
         "worker/logs.py",
-        "while self.waiting and self._poll.poll(0):",
+        "while self.waiting and (room := bool(self._poll.poll(0))):",
         "while self.waiting:",
         ("integration/test_logs.py::test_a_blocked_application_blocks_no_command",),
     ),

@@ -12,14 +12,14 @@ import msgspec
 class Parent:
     """Starts a worker, and is ready when it is."""
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules: str, concurrency: int = 4) -> None:
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(10)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "asyncpool.worker"], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
         )
         theirs.close()
-        self.send(1, [1], 2**27, 4, list(modules), sys.path, 0)
+        self.send(1, [1], 2**27, concurrency, list(modules), sys.path, 0)
         assert self.receive()[0] == 32
 
     def send(self, *message: Any) -> None:

@@ -1,7 +1,7 @@
 """Commands that are run for many items."""
 
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
 import asyncpool
@@ -19,6 +19,26 @@ async def double_later(item: int) -> int:
 
     await asyncio.sleep(0)
     return 2 * item
+
+
+@asyncpool.command
+def double_by_coroutine(item: int) -> Awaitable[int]:
+    return double_later(item)
+
+
+@asyncpool.command
+def double_at_once(item: int) -> int:
+    return 2 * item
+
+
+double_at_once.__wrapped__ = double_later  # type: ignore[attr-defined] # it looks like an async command
+
+
+@asyncpool.command
+def double_any_way(item: int) -> Any:
+    """Return a value, a coroutine, or a generator."""
+    ways: list[Callable[[int], Any]] = [double, double_later, steps_of, double_later]
+    return ways[item % 4](item)
 
 
 @asyncpool.command

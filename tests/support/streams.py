@@ -1,8 +1,10 @@
 """Commands that take part in a conversation: async ones, generators, emit."""
 
+import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,53 @@ async def emit_below() -> int:
     await asyncio.to_thread(asyncpool.emit, "to_thread")
     asyncpool.emit("loop")
     return asyncpool.call_context().slot
+
+
+@asyncpool.command
+def count_above(descriptor: int, number: int) -> Generator[int, None, None]:
+    """Count while so many descriptors are open."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, descriptor + 100), hard))
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while held[-1] < descriptor:
+            held.append(os.dup(held[0]))
+        yield from range(number)
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def emit_in_a_child(path: str) -> None:
+    """Fork, and do there what one does in a command, when files have taken the numbers of the wire's descriptors."""
+    context = asyncpool.call_context()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are other threads, in a worker that is one
+        child = os.fork()
+    if child == 0:
+        try:
+            files = [os.open(f"{path}.{number}", os.O_RDWR | os.O_CREAT) for number in range(10)]
+            asyncpool.emit("child")
+            silent = not (context.cancelled() or asyncpool.call_context().cancelled())
+            os._exit(0 if silent and not any(os.fstat(each).st_size for each in files) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@asyncpool.command
+def emit_around_a_child(path: str) -> None:
+    asyncpool.emit("before")
+    emit_in_a_child(path)
+    asyncpool.emit("after")
+
+
+@asyncpool.command
+async def emit_around_a_child_later(path: str) -> None:
+    emit_around_a_child(path)
 
 
 @asyncpool.command

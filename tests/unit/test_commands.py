@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import pytest
 
@@ -47,15 +48,37 @@ def test_a_command_is_found_under_its_name():
     assert (infos["first"].timeout, infos["other"].timeout) == (None, 2.5)
 
 
+class Callable:
+    def __call__(self) -> None: ...
+
+
 @pytest.mark.parametrize(
     "thing",
-    [staticmethod(plain), classmethod(plain), type("Cat", (), {}), 7, "name"],
+    [
+        staticmethod(plain),
+        classmethod(plain),
+        type("Cat", (), {}),
+        7,
+        "name",
+        functools.partial(plain),
+        Callable(),
+        Callable().__call__,
+        math.gcd,
+    ],
     ids=lambda thing: type(thing).__name__,
 )
-def test_only_plain_functions_can_be_marked(thing: object):
-    """Whatever has no module-level name, or is none, is refused where it is marked."""
-    with pytest.raises(TypeError, match="marks plain functions"):
-        command(timeout=1)(thing)
+@pytest.mark.parametrize("name", [None, "named"])
+def test_only_plain_functions_can_be_marked(thing: object, name: str | None):
+    """Whatever has no module-level name, or is none, is refused where it is marked, and told what to do."""
+    with pytest.raises(TypeError, match=r"marks plain functions, .*def a module-level function that calls it"):
+        command(name=name)(thing)
+
+
+def test_an_object_that_is_wrapped_as_a_function_can_be_marked():
+    """A decorator may be a class."""
+    wrapped = functools.update_wrapper(Callable(), plain)
+    assert wrapped is command(wrapped)
+    assert [info.name for info in marked_in({"plain": wrapped})] == ["plain"]
 
 
 def test_a_name_must_be_a_string():

@@ -204,6 +204,31 @@ def test_attributes_that_cannot_travel_are_left_out():
     assert not hasattr(error, "bad")
 
 
+def test_attributes_that_are_too_much_together_arrive_as_far_as_they_fit():
+    """In their order; what is small enough comes after one that was not."""
+    raised = Plain("x")
+    raised.first, raised.second, raised.third, raised.code = b"1" * 60_000, b"2" * 6_000, b"3" * 5_000, 7
+    error = after(raised)
+    assert (error.first, error.third, error.code) == (raised.first, raised.third, 7)
+    assert not hasattr(error, "second")
+
+
+def test_attributes_arrive_that_fill_all_the_room_there_is():
+    """Their names count, and the header of their map."""
+    raised = Plain("x")
+    for number in range(100):
+        setattr(raised, f"cat{number}" * 10, b"x" * 1000)
+    found = len(vars(after(raised))) - len(vars(after(Plain("x"))))
+    assert 50 < found < 64
+
+
+def test_an_attribute_whose_name_cannot_travel_is_left_out():
+    """It costs itself, not the others."""
+    raised = Plain("x")
+    vars(raised).update({"\ud800": 1, "good": 7})
+    assert after(raised).good == 7
+
+
 def test_args_that_cannot_travel_leave_the_message():
     """Where the args cannot travel, the text of the exception stands for them."""
     raised = Plain(object)

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import ipaddress
 import subprocess
 import sys
 import uuid
@@ -12,7 +13,7 @@ import msgspec
 import pydantic
 import pytest
 
-from asyncpool.protocol import payload
+from asyncpool.protocol import models, payload
 from asyncpool.protocol.edge import Mismatch, Signature
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,66 @@ class Renamed(pydantic.BaseModel):
     photo: bytes = b"\xff"
 
 
+class Own(pydantic.AnyUrl):
+    """A URL with a class of the application's."""
+
+
+class Server(pydantic.BaseModel):
+    home: pydantic.HttpUrl
+    own: Own
+    database: pydantic.PostgresDsn
+    address: ipaddress.IPv4Address
+    network: ipaddress.IPv6Network | None
+    any_address: pydantic.IPvAnyAddress
+    password: pydantic.SecretStr
+    key: pydantic.SecretBytes
+    born: pydantic.Secret[datetime.date]
+    size: pydantic.ByteSize
+    steps: int = 2**80
+
+
+class StrictServer(Server):
+    model_config = pydantic.ConfigDict(strict=True)
+
+
+class Servers(pydantic.BaseModel):
+    by_address: dict[ipaddress.IPv4Address, list[Server]]
+    mirrors: set[pydantic.HttpUrl]
+    pair: tuple[ipaddress.IPv4Interface, int]
+
+
+CIRCLE: list = []
+CIRCLE.append(CIRCLE)
+
+
+class Circular(pydantic.BaseModel):
+    number: int = 0
+    circle: list = pydantic.Field(default=CIRCLE, exclude=True)
+
+
+def server(kind: type = Server) -> Server:
+    return kind(
+        home=pydantic.HttpUrl("https://tom:purr@müller.example/a%20b?c=d#e"),
+        own=Own("cats://home"),
+        database=pydantic.PostgresDsn("postgres://tom:purr@one:1,two:2/cats"),
+        address=ipaddress.IPv4Address("10.0.0.1"),
+        network=ipaddress.IPv6Network("fe80::/64"),
+        any_address=ipaddress.IPv6Address("::1"),
+        password=pydantic.SecretStr("purr"),
+        key=pydantic.SecretBytes(b"purr"),
+        born=pydantic.Secret[datetime.date](datetime.date(2020, 1, 2)),
+        size=pydantic.ByteSize(3),
+    )
+
+
+def servers() -> Servers:
+    return Servers(
+        by_address={ipaddress.IPv4Address("10.0.0.1"): [server(), server()]},
+        mirrors={pydantic.HttpUrl("http://a.example"), pydantic.HttpUrl("http://b.example")},
+        pair=(ipaddress.IPv4Interface("10.0.0.1/8"), 1),
+    )
+
+
 def cat(kind: type = Cat, photo: bytes = b"meow") -> Cat:
     return kind(
         years=3,
@@ -77,6 +138,10 @@ MODELS = [
     Numbers([1, 2]),
     Box[int](content=3),
     Box[Home](content=cat().home),
+    server(),
+    servers(),
+    Box[Servers](content=servers()),
+    pydantic.RootModel[pydantic.HttpUrl](pydantic.HttpUrl("http://a.example")),
 ]
 
 
@@ -86,6 +151,31 @@ def test_a_model_arrives_by_annotation(model):
     kind = type(model)
     for value, annotation in ((model, kind), ([model], list[kind]), ({"a": model}, dict[str, kind | None])):
         assert payload.decoder(annotation).decode(payload.encode(value)) == value
+
+
+def test_a_strict_model_of_addresses_and_secrets_arrives():
+    """What pydantic takes from text only in JSON."""
+    model = server(StrictServer)
+    assert payload.decoder(StrictServer).decode(payload.encode(model)) == model
+
+
+def test_a_secret_travels_unmasked():
+    """It is of no use at the other end otherwise."""
+    arrived = payload.decode(payload.encode(server()))
+    assert (arrived["password"], arrived["key"], arrived["born"]) == ("purr", b"purr", "2020-01-02")
+
+
+def test_most_models_are_dumped_and_no_more():
+    """Only those of whose fields a dump may hold objects are looked through, also where a default contains itself."""
+    assert [models._leaves_rests(each) for each in (Home, Numbers, Box[Home], Renamed, Circular)] == [False] * 5
+    assert [models._leaves_rests(each) for each in (Server, Servers, Box[Servers])] == [True] * 3
+
+
+def test_what_pydantic_cannot_make_again_does_not_travel():
+    """An address that nothing declares, or alone, is refused as before."""
+    for value in (Box[object](content=ipaddress.IPv4Address("10.0.0.1")), pydantic.HttpUrl("http://a.example")):
+        with pytest.raises(TypeError, match="cannot travel"):
+            payload.encode(value)
 
 
 def test_without_annotation_a_model_is_a_dict():

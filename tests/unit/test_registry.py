@@ -1,12 +1,24 @@
 """Which functions a worker runs, and what it says when it does not."""
 
+import sys
 import types
 
 import pytest
 
 from asyncpool.commands import command
-from asyncpool.protocol.messages import CommandInfo
+from asyncpool.protocol.messages import NOTHING, CommandInfo
+from asyncpool.protocol.payload import Codec
+from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.registry import NotFound, Registry, StartFailure
+
+
+class Proxy:
+    """Stands for something that is not there yet, as `flask.request` does outside of a request."""
+
+    def __getattribute__(self, name: str):
+        raise RuntimeError("working outside of request context")
+
+    def __call__(self): ...
 
 
 def module(name: str, **functions) -> types.ModuleType:
@@ -50,6 +62,26 @@ def test_only_what_a_module_defines_is_offered():
     guest.pet = pet
     registry = Registry([home, guest], registered_only=False)
     assert [info.name for info in registry.commands] == ["pet"]
+
+
+def test_a_module_may_hold_what_cannot_be_looked_at():
+    """It is neither a command nor a lifespan, and keeps no worker from starting."""
+    kittens = module("kittens", pet=marked("pet"))
+    kittens.request = Proxy()
+    assert [info.name for info in Registry([kittens], registered_only=False).commands] == ["pet"]
+    assert Lifespan([kittens], Codec(), NOTHING).count == 0
+
+
+def test_a_method_of_an_object_may_be_offered():
+    """Its mark is that of its function."""
+
+    class Cat:
+        pet = marked("pet")
+
+    kittens = module("kittens")
+    Cat.pet.__module__ = "kittens"
+    kittens.pet = Cat().pet
+    assert [info.name for info in Registry([kittens], registered_only=False).commands] == ["pet"]
 
 
 def test_two_commands_of_one_name_are_a_start_error():
@@ -108,6 +140,22 @@ def test_what_cannot_be_found_is_named(reference, said):
     """Module and name are in the error, with what Python said."""
     with pytest.raises(NotFound, match=said):
         Registry([], registered_only=False).find(reference)
+
+
+def test_what_cannot_even_say_why_it_is_not_found(monkeypatch: pytest.MonkeyPatch):
+    """Finding runs the user's code, which may raise anything."""
+
+    class Unprintable(BaseException):
+        def __str__(self) -> str:
+            raise Unprintable
+
+    class Lazy(types.ModuleType):
+        def __getattr__(self, name: str):
+            raise Unprintable
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
+    with pytest.raises(NotFound, match=r"cannot find lazy:f.*Unprintable: <its str\(\) raised"):
+        Registry([], registered_only=False).find(("lazy", "f"))
 
 
 def test_an_annotation_that_cannot_be_used_is_a_start_error():

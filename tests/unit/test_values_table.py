@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
+from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
@@ -56,6 +57,12 @@ class Bird:
 
 class Fish(pydantic.BaseModel):
     fins: int
+
+
+class Pond(pydantic.BaseModel):
+    map: pydantic.HttpUrl
+    host: IPv4Address
+    key: pydantic.SecretStr
 
 
 class Table(TypedDict):
