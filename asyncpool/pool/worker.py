@@ -40,7 +40,6 @@ from asyncpool.protocol.messages import Cancel, Credit, Failure, Log, Ping, Pong
 EXIT_GRACE = 0.25  # seconds between end of stream and SIGKILL: a process that is ending gets to its own exit code
 STOP_GRACE = 1.0  # seconds between Stop and SIGKILL
 LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to leave
-LOST_BOUND = 0.1  # seconds after the exit in which the end of the stream comes, unless somebody else holds it open
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 _header = wire.HEADER.pack
 LIVED_ON = "closed its end of the connection and lived on"
@@ -113,7 +112,7 @@ class Worker:
         self._stderr: Stderr | None = None
         self._journal: Journal | None = None
         self._stack: stack.Stack | None = None  # of a Python worker
-        self._connection = Connection(self, self._loop.time)
+        self._connection = Connection(self, self._loop)
         self._watch: OomWatch | None = None
         self._oom: OomKills | None = None  # what may have killed it
         self._problem: str | None = None  # how it broke the protocol
@@ -150,7 +149,7 @@ class Worker:
             return  # it was killed before its first step
         try:
             ours = self._spawn()
-            await self._connection.open(ours)
+            self._connection.open(ours)
             self._greet()
             assert self._child is not None
             self.exit_code = await self._child.wait()
@@ -222,16 +221,13 @@ class Worker:
                 if self.exit_code is None:
                     with anyio.move_on_after(5 * EXIT_BOUND):
                         self.exit_code = await self._child.wait()
-                # The transport may have met the end already, and with it the one error that proves what was not read
-                # (the kernel tells it once), but not have told us yet. Looked for now, it would be missed.
-                await self._connection.wait_lost(LOST_BOUND)
                 self._end("crashed", None)
                 self._connection.drain()  # also the last words of one that was killed
                 self._child.close()
             else:
                 self._end("closed", "was not spawned")
             self._cancel_timers()
-            await self._connection.aclose()
+            self._connection.close()
         if self._stderr is not None:
             self._stderr.close()
         if self.reason == LIVED_ON and self.exit_code not in (None, -signal.SIGKILL):

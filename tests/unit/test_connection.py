@@ -1,15 +1,18 @@
 """What floods the wire, what a worker leaves in the kernel when it ends, and what is large."""
 
 import asyncio
+import socket
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from msgspec import Raw
 
 from asyncpool.pool import connection as module
-from asyncpool.pool.connection import CROWD, PIECE, SHARE, Connection, pair
+from asyncpool.pool.connection import SHARE, Connection, pair
 from asyncpool.protocol import messages, wire
+from tests.support.waiting import eventually
 
 FRAME = wire.frame(messages.encode(messages.Pong(1)))
 
@@ -39,14 +42,13 @@ class Receiver:
 async def drained(frames: int) -> Receiver:
     """Return what was told of so many frames, which lay there when the worker had ended."""
     receiver = Receiver()
-    connection = Connection(receiver, asyncio.get_running_loop().time)
+    connection = Connection(receiver, asyncio.get_running_loop())
     ours, theirs = pair()
     with theirs:
         theirs.setblocking(False)
-        await connection.open(ours)
+        connection.open(ours)
         assert theirs.send(FRAME * frames) == frames * len(FRAME)
         connection.drain()
-        await connection.aclose()
     return receiver
 
 
@@ -65,7 +67,7 @@ async def test_who_floods_the_wire_and_ends_does_not_hold_up_the_loop(monkeypatc
 
 @pytest.mark.parametrize("message", [messages.Pong(1), messages.Log(Raw(b"\xd9\x40" + b"m" * 64))], ids=["11", "78"])
 async def test_who_floods_the_wire_gives_others_their_turn(message: messages.ToParent) -> None:
-    """Little more than CROWD frames are taken in a step of the loop, where uvloop alone would take megabytes."""
+    """One chunk is taken in a step of the loop: uvloop's own transports take 32."""
     receiver, loop, all_came = Receiver(), asyncio.get_running_loop(), asyncio.Event()
     frame = wire.frame(messages.encode(message))
     frames = 160_000 // len(frame)
@@ -77,62 +79,126 @@ async def test_who_floods_the_wire_gives_others_their_turn(message: messages.ToP
         else:
             all_came.set()
 
-    connection = Connection(receiver, loop.time)
+    connection = Connection(receiver, loop)
     ours, theirs = pair()
     with theirs:
         theirs.setblocking(False)
         assert theirs.send(frame * frames) == frames * len(frame)
-        await connection.open(ours)
+        connection.open(ours)
         tick()
         await all_came.wait()
-        await connection.aclose()
-    assert max(receiver.per_step.values()) <= CROWD + wire.RING // len(frame)
+        connection.close()
+    assert max(receiver.per_step.values()) <= wire.RING // len(frame) + 1
 
 
 class Greedy:
-    """A transport that takes all that it is given at once, as one does whose worker reads as fast as we send."""
+    """A socket that takes all that it is given at once, as one does whose worker reads as fast as we send."""
 
-    def __init__(self, transport: asyncio.BaseTransport, taken: list[int]) -> None:
-        self._transport = transport
-        self._taken = taken
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.taken = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+        return getattr(self._real, name)
 
-    def write(self, data: memoryview) -> None:
-        self._taken.append(len(data))
+    def send(self, data: memoryview, _flags: int) -> int:
+        self.taken += len(data)
+        return len(data)
 
-
-class Eager(Connection):
-    """Gets such a transport."""
-
-    taken: list[int]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.taken = []
-        super().connection_made(Greedy(transport, self.taken))  # type: ignore[arg-type]
+    def sendmsg(self, parts: Sequence[memoryview], _ancillary: Sequence[object], flags: int) -> int:
+        return sum(self.send(part, flags) for part in parts)
 
 
 async def test_a_large_value_is_sent_in_shares() -> None:
     """Others get their turn between them, and all of it is sent in the end."""
     loop = asyncio.get_running_loop()
-    connection = Eager(Receiver(), loop.time)
+    connection = Connection(Receiver(), loop)
     ours, theirs = pair()
+    greedy = Greedy(ours)
     steps: list[int] = []  # bytes that were sent so far, at each step of the loop
     all_sent = asyncio.Event()
 
     def tick() -> None:
-        steps.append(sum(connection.taken))
+        steps.append(greedy.taken)
         if connection.unsent:
             loop.call_soon(tick)
         else:
             all_sent.set()
 
     with theirs:
-        await connection.open(ours)
-        connection.send(FRAME, [bytes(5 * SHARE)])
+        connection.open(greedy)  # type: ignore[arg-type]
+        connection.send(FRAME, [bytes(5 * SHARE), bytes(SHARE)])
         tick()
         await all_sent.wait()
-        await connection.aclose()
-    assert 4 * SHARE <= steps[-1] <= 5 * SHARE + len(FRAME)  # one share at most went to the socket itself
-    assert max(after - before for before, after in zip([0, *steps], steps, strict=False)) <= SHARE + PIECE
+        connection.close()
+    assert steps[-1] == 6 * SHARE + len(FRAME)
+    assert max(after - before for before, after in zip([0, *steps], steps, strict=False)) <= SHARE + len(FRAME)
+
+
+async def test_what_comes_before_the_end_is_told_before_it() -> None:
+    """Also what was sent to a worker that ends without having read it: unread says so, whoever meets the error."""
+    told: list[object] = []
+
+    class Teller(Receiver):
+        def received_one(self, message: messages.ToParent) -> None:
+            told.append(message)
+
+        def disconnected(self) -> None:
+            told.append("the end")
+
+    loop = asyncio.get_running_loop()
+    for meets in ("the reader", "drain"):
+        connection = Connection(Teller(), loop)
+        ours, theirs = pair()
+        connection.open(ours)
+        connection.send(FRAME)
+        theirs.send(FRAME)
+        theirs.close()
+        if meets == "drain":
+            connection.drain()
+            assert connection.unread
+        else:
+            await eventually(lambda: "the end" in told)
+            assert told == [messages.Pong(1), "the end"]
+            assert connection.unread
+        connection.close()
+        assert not connection.unsent
+
+
+async def test_nothing_is_sent_to_who_is_gone() -> None:
+    """What was given to the connection stays unsent, and says so."""
+    connection = Connection(Receiver(), asyncio.get_running_loop())
+    ours, theirs = pair()
+    connection.open(ours)
+    with theirs:
+        connection.send(FRAME, [bytes(2 * SHARE)])
+        assert connection.unsent
+    await eventually(lambda: connection.unread)
+    assert connection.unsent
+    connection.close()
+    connection.send(FRAME)
+    assert connection.unsent
+
+
+async def test_a_connection_that_is_closed_twice_leaves_the_next_one_alone() -> None:
+    """The kernel gives the number of its socket to another one at once."""
+    loop, all_came = asyncio.get_running_loop(), asyncio.Event()
+
+    class Waiting(Receiver):
+        def received_one(self, message: messages.ToParent) -> None:
+            all_came.set()
+
+    first, second = Connection(Receiver(), loop), Connection(Waiting(), loop)
+    ours, theirs = pair()
+    number = ours.fileno()
+    first.open(ours)
+    theirs.close()
+    first.drain()
+    ours, theirs = pair()
+    assert number in (ours.fileno(), theirs.fileno())
+    second.open(ours)
+    first.close()
+    with theirs:
+        theirs.send(FRAME)
+        await asyncio.wait_for(all_came.wait(), 10)
+        second.close()
