@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 NODE := benchmarks/node/node_modules
-BENCHMARKS := cold_vs_pooled call_overhead large_values updates scale floors  # each a script of benchmarks/
+BENCHMARKS := cold_vs_pooled call_overhead makeup large_values updates scale floors  # each a script of benchmarks/
 
 # Tried by running it: a shim may be there and refuse, and Debian's python3 may lack venv.
 PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))

@@ -101,7 +101,7 @@ def figures(clients: int, counted: Counted, calls: int) -> Figures:
 
 
 def options() -> argparse.Namespace:
-    return harness.parser(__doc__, "makeup", "few calls", svg=False).parse_args()
+    return harness.parser(__doc__, "makeup", "few calls").parse_args()
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ PAGE = harness.HERE.parent / "docs" / "explanation" / "performance.md"
 TITLES = {
     "cold_vs_pooled": "A process per request, or a pool?",
     "call_overhead": "What a call costs",
+    "makeup": "What a call is made of",
     "large_values": "Large values",
     "updates": "Updates of a running command",
     "scale": "Much of it",

@@ -122,6 +122,19 @@ def test_a_peer_that_fails_is_shown_with_its_reason(tmp_path: Path, monkeypatch:
         assert f"{name}: {remark}" in " ".join(shown.split())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is new in 3.12")
+def test_makeup_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file of the pool that a call goes through has its bytecodes; they hardly vary, for they are counted."""
+    results = tmp_path / "results.json"
+    shown = run(monkeypatch, "makeup.py", "--json", str(results))
+    written = json.loads(results.read_text())
+    assert [each["clients"] for each in written["counts"]] == [1, 100]
+    for each in written["counts"]:
+        assert {"pool/scheduler.py", "pool/connection.py", "protocol/wire.py"} <= each["files"].keys()
+        assert 10 < each["files"]["protocol/wire.py"] < 200
+    assert "Bytecodes of a call, 100 calls at a time" in shown
+
+
 def test_updates_writes_well_formed_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool and the floor have their rates on both loops."""
     results = tmp_path / "results.json"
