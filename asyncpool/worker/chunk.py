@@ -27,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncpool.worker.session import Session  # which imports this module
 
+Started = Iterator[tuple[int, Any]]  # numbers of items, and what the command has returned for them
+
 ENVELOPE = 64  # bytes that an answer takes beyond itself, at most, in the update that carries it
 
 _arguments = msgspec.msgpack.Decoder(tuple[str | tuple[str, str], list[Raw]]).decode
@@ -45,9 +47,6 @@ def begin(session: Session, running: Running, call: Call) -> Any:
     except Exception as error:  # what is found may be a proxy that lets nobody look at it
         return Failure(call.id, failure.refusal("argument", failure.text(error)))
     return _answers(session, running, _started(session, entry, items, call.kwargs))
-
-
-Started = Iterator[tuple[int, Any]]
 
 
 def _started(session: Session, entry: Entry, items: list[Raw], kwargs: Raw) -> Started:
