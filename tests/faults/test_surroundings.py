@@ -12,7 +12,7 @@ import pytest
 from asyncpool import Event, Pool, PoolError, WorkerCrashed, WorkerStartError
 from tests.support import commands
 from tests.support.processes import TAG, alive, children, descriptors, tagged
-from tests.support.scripts import Script, noise
+from tests.support.scripts import Script, noise, run
 from tests.support.waiting import eventually, eventually_now
 
 LOOPS = ("asyncio", "uvloop")
@@ -313,3 +313,29 @@ def test_workers_are_nicely_gone_after_a_crash_of_the_interpreter(tmp_path: Path
     pids = [int(word) for word in ended.out.split()]
     assert len(pids) == 2
     assert eventually_now(lambda: not any(alive(pid) for pid in pids), 2.0)
+
+
+SIGPIPE_ENDS = """
+    from tests.support.processes import alive
+
+    async def main():
+        async with Pool("tests.support.commands", max_size=1, stderr="discard") as pool:
+            for number in range(5):
+                pid = await pool.run("pid")
+                os.kill(pid, signal.SIGKILL)
+                while alive(pid):
+                    time.sleep(0.001)
+                assert await pool.run("echo", number) == number  # is sent to the dead one first, which nobody knows yet
+        print("done", flush=True)
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    RUN(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_application_that_gave_sigpipe_its_default_back_lives(tmp_path: Path, loop: str) -> None:
+    """As command line tools do: whoever writes to a worker that has just died must not die of it."""
+    ended = run(tmp_path / "app.py", SIGPIPE_ENDS, LOOP=loop)
+    assert (ended.code, ended.out) == (0, "done\n"), ended
+    assert not noise(ended.err)
