@@ -1,6 +1,7 @@
 """What floods the wire, what a worker leaves in the kernel when it ends, and what is large."""
 
 import asyncio
+import select
 import socket
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from msgspec import Raw
 from asyncpool.pool import connection as module
 from asyncpool.pool.connection import SHARE, Connection, pair
 from asyncpool.protocol import messages, wire
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, steps
 
 FRAME = wire.frame(messages.encode(messages.Pong(1)))
 
@@ -202,3 +203,21 @@ async def test_a_connection_that_is_closed_twice_leaves_the_next_one_alone() -> 
         theirs.send(FRAME)
         await asyncio.wait_for(all_came.wait(), 10)
         second.close()
+
+
+async def test_what_follows_a_bad_frame_is_read_and_thrown_away() -> None:
+    """A ring full of it leaves no room, which must not be taken for the end."""
+    receiver, ends = Receiver(), list[bool]()
+    receiver.disconnected = lambda: ends.append(True)  # type: ignore[method-assign]
+    connection = Connection(receiver, asyncio.get_running_loop())
+    ours, theirs = pair()
+    with theirs:
+        theirs.setblocking(False)
+        theirs.send(b"purr" * wire.RING)
+        connection.open(ours)
+        await eventually(lambda: receiver.error)
+        await steps(20)
+        assert not ends
+        assert not select.select([ours], [], [], 0)[0]
+    await eventually(lambda: ends)
+    connection.close()
