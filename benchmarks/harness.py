@@ -189,12 +189,14 @@ def machine_line(of: dict[str, Any]) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of this working copy, with a mark when files differ from it; None outside of one."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
+    """The commit of this working copy, with a mark when what is measured differs from it; None outside of one."""
+    git = ["git", "-C", str(HERE.parent)]
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], check=True, capture_output=True, text=True)
+        same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "asyncpool", "benchmarks"], check=False)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return head.stdout.strip() + ("-dirty" if same.returncode else "")
 
 
 def _cpu_model() -> str:

@@ -229,7 +229,8 @@ class Pool(ManyCalls[Any]):
 
         Calls that are left then get PoolClosed, as do leases that still wait once no call is left. When this returns,
         no process, task or descriptor of the pool is left; the workers' own children went with them, unless they had
-        left their process group. May be called again, also while it closes: the shortest grace counts.
+        left their process group. Only a process that outlives SIGKILL, in the hands of a driver, is given up after
+        eleven seconds. May be called again, also while it closes: the shortest grace counts.
 
         Args:
             grace: Seconds. 0: at once.

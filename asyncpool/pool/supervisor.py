@@ -217,6 +217,8 @@ class Supervisor:
     def _kill_all(self) -> None:
         for worker in list(self.workers.values()):
             worker.kill("closed", "did not end when the pool was closed")
+        for task in self._tasks:  # a process in a driver's hands outlives SIGKILL: they wait for BURIAL_BOUND at most
+            task.cancel()
 
     # --- tickets -----------------------------------------------------------------------------------------------------
 

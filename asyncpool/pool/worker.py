@@ -43,6 +43,7 @@ LIFESPAN_GRACE = 5.0  # instead of either, for a worker that has lifespans to le
 STACK_GRACE = 0.25  # seconds between the signal at which a worker writes its stacks and dies, and SIGKILL
 _header = wire.HEADER.pack
 LIVED_ON = "closed its end of the connection and lived on"
+BURIAL_BOUND = 5.0  # seconds for a killed process to be gone, once nobody can wait for longer
 EXIT_BOUND = 1.0  # seconds after the first sign of its end in which its calls wait for the exit code
 
 
@@ -219,7 +220,7 @@ class Worker:
             if self._child is not None:
                 self._child.kill()
                 if self.exit_code is None:
-                    with anyio.move_on_after(5 * EXIT_BOUND):
+                    with anyio.move_on_after(BURIAL_BOUND):
                         self.exit_code = await self._child.wait()
                 self._end("crashed", None)
                 self._connection.drain()  # also the last words of one that was killed

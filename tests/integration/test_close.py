@@ -1,9 +1,12 @@
 """``aclose()`` always ends, gives every call its outcome, and leaves nothing."""
 
 import asyncio
+import gc
 import os
 import signal
+import subprocess
 import sys
+import warnings
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -339,3 +342,27 @@ async def test_what_a_worker_has_written_and_not_flushed_is_not_lost(
     async with Pool("diary", max_size=1, cwd=tmp_path) as pool:
         await pool.run("note", "purred")
     assert [(tmp_path / name).read_text() for name in ("file", "cycle", "end")] == ["purred", "purred", ""]
+
+
+async def test_aclose_ends_also_when_sigkill_does_not_end_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that a driver holds in the kernel outlives SIGKILL: it is left to the kernel, and nothing else is."""
+    before = descriptors()
+    pool = Pool(commands, max_size=1, stderr="discard")
+    await pool.start()
+    call = asyncio.create_task(pool.run("sleep", 60))
+    await eventually(lambda: pool.stats().busy == 1)
+    monkeypatch.setattr("asyncpool.pool.child.Child.kill", lambda child: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # subprocess's own, which tells that the process still runs
+        async with asyncio.timeout(30):
+            await pool.aclose(0)
+        [outcome] = await settled([call])
+        assert isinstance(outcome, PoolClosed)
+        assert outcome.started
+        assert pool.workers() == []
+        assert pool.stats().exited == {"closed": 1}
+        await eventually(lambda: "S" not in children().values())  # its lifeline was closed, which ends it here
+        gc.collect()
+        await asyncio.to_thread(subprocess.run, ["true"], check=True)  # whoever starts a process next reaps it
+        await eventually(lambda: not children())
+    nothing_is_left(before)
