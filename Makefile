@@ -4,6 +4,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+RUNS ?= 1
 NODE := benchmarks/node/node_modules
 BENCHMARKS := cold_vs_pooled call_overhead makeup large_values updates scale floors  # each a script of benchmarks/
 
@@ -48,9 +49,12 @@ format: $(VENV)/.lint  ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (20 minutes), and write the page
-	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --svg $(ARGS); done
-	$(BIN)/python benchmarks/report.py
+bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (25 minutes), RUNS times, and write the page
+	rm -rf benchmarks/results/run-*
+	@set -e; for run in $$(seq $(RUNS)); do for name in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$name.py --svg --json benchmarks/results/run-$$run/$$name.json $(ARGS); \
+	done; done
+	$(BIN)/python benchmarks/report.py --results benchmarks/results/run-*
 
 # Of the npm registry; without node or without the registry its pools are told as not measured.
 $(NODE)/.installed: benchmarks/node/package.json

@@ -4,13 +4,19 @@ One call after another is held against the *floors*: the same frames over the sa
 nothing that a pool adds; peers/floors.py shows whether they are honest. 100 calls at a time are held against the other
 pools of processes, those of Node among them. Each has two workers and is driven by a process of its own, and they take
 turns within each round.
+
+The kernel may put the two processes of a floor on one processor, where nobody has to be woken from a halt, or on two.
+So asyncpool and the floors are measured once more with everything bound to one processor.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from typing import Any
 
 import contender
@@ -24,17 +30,22 @@ from rich.console import Console
 
 CALLS = {1: 2000, 100: 5000}  # calls at a time: calls of one round
 SECONDS = 3.0  # that a round may last, for a contender that is slow
+BOUND = [peers.BARE, peers.OWN, peers.CODEC]  # measured on one processor, too
 HEADLINE = "A call that does nothing"
 
 
-def calls_of_a_round(scale: float) -> Callable[[Peer], dict[int, int]]:
+def of_a_round(scale: float) -> Callable[[Peer], contender.Round]:
     """What one peer does in a round; a blocking echo can only do one call after another."""
 
-    def calls(peer: Peer) -> dict[int, int]:
+    def of(peer: Peer) -> contender.Round:
         alone = peer in (peers.PIPE, peers.SOCKETPAIR)
-        return {at: max(at, round(count * scale)) for at, count in CALLS.items() if at == 1 or not alone}
+        return {
+            at: {"count": max(at, round(count * scale)), "at_a_time": at, "seconds": SECONDS * scale}
+            for at, count in CALLS.items()
+            if at == 1 or not alone
+        }
 
-    return calls
+    return of
 
 
 def chosen_peers(names: str | None) -> list[Peer]:
@@ -47,11 +58,24 @@ def chosen_peers(names: str | None) -> list[Peer]:
     ]
 
 
-def measure(todo: Sequence[Contender], rounds: int, scale: float, advance: Callable[[], None]) -> None:
-    """Fill in the contenders."""
-    harness.spare_the_children()
-    with contender.opened(todo):
-        contender.rounds(todo, rounds, calls_of_a_round(scale), SECONDS * scale, advance)
+def measure(todo: Sequence[Peer], loop: str, rounds: int, scale: float, console: Console) -> list[Contender]:
+    """Return them with their batches."""
+    measured = [Contender(peer, contender.command(peer, loop)) for peer in todo]
+    of = of_a_round(scale)
+    with harness.progress(console, contender.steps(measured, rounds, of)) as advance, contender.opened(measured):
+        contender.rounds(measured, rounds, of, advance)
+    return measured
+
+
+@contextlib.contextmanager
+def one_processor() -> Iterator[None]:
+    """Whatever is started within is bound to one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -61,29 +85,51 @@ def own(measured: Sequence[Contender]) -> Contender:
     return next(each for each in measured if each.peer == peers.OWN)
 
 
-def figures(measured: Sequence[Contender], loop: str) -> Figures:
-    """The results of one loop."""
+def figures(measured: Sequence[Contender], where: str, *notes: str) -> Figures:
+    """The results of one loop; *where* tells which."""
     table = Figures(
-        title=f"{HEADLINE}, {peers.WORKERS} workers, {loop} loop",
-        columns=["", "1 client", "p99", "ratio", "100 clients", "ratio"],
-        caption="ratio: asyncpool over this one, median of the rounds",
+        title=f"{HEADLINE}, {peers.WORKERS} workers, {where}",
+        columns=["", "1 client", "p99", "ratio", "100 clients", "p99", "ratio"],
+        caption="ratio: asyncpool over this one, median [least, greatest] of the rounds",
         own=peers.OWN.name,
-        notes=contender.remarks(measured),
+        notes=[*contender.remarks(measured), *notes],
     )
     for row in rows(measured):
         one, hundred = row["one"], row["hundred"]
-        times = [harness.duration(one[name]) for name in ("p50", "p99")] if one else ["", ""]
-        rate = f"{hundred['per_second']:,.0f}/s" if hundred else ""
-        table.add(row["name"], *times, _ratio(row["p50_ratio"]), rate, _ratio(row["rate_ratio"]))
+        alone = [harness.duration(one[name]) for name in ("p50", "p99")] if one else ["", ""]
+        many = [f"{hundred['per_second']:,.0f}/s", harness.duration(hundred["p99"])] if hundred else ["", ""]
+        table.add(row["name"], *alone, contender.told(row["p50_ratios"]), *many, contender.told(row["rate_ratios"]))
     return table
 
 
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f} x" if value >= 0.1 else f"{value:.1g} x"
+def versions(of: Sequence[Peer]) -> str:
+    """Which version of each peer was measured, where it is known."""
+    found = {peer.package: _version(peer) for peer in of if peer.package}
+    node = _node_version() if any(peer.kind == "node" for peer in of) else None
+    return ", ".join(f"{name} {version}" for name, version in {**found, "Node": node}.items() if version)
+
+
+def _version(peer: Peer) -> str | None:
+    try:
+        if peer.kind == "python":
+            return metadata.version(peer.package)
+        told = (contender.NODE / "node_modules" / peer.package / "package.json").read_text()
+        return str(json.loads(told)["version"])
+    except (metadata.PackageNotFoundError, OSError):
+        return None
+
+
+def _node_version() -> str | None:
+    try:
+        return subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def rows(measured: Sequence[Contender]) -> list[dict[str, Any]]:
     """What table and JSON say; null where there is no figure."""
+    if not measured:
+        return []
     ours = own(measured)
     return [
         {
@@ -91,8 +137,8 @@ def rows(measured: Sequence[Contender]) -> list[dict[str, Any]]:
             "kind": each.peer.kind,
             "one": _dict(each.summary(1)),
             "hundred": _dict(each.summary(100)),
-            "p50_ratio": ours.p50_ratio(each) if each is not ours else None,
-            "rate_ratio": ours.rate_ratio(each, 100) if each is not ours else None,
+            "p50_ratios": ours.p50_ratios(each) if each is not ours else [],
+            "rate_ratios": ours.rate_ratios(each, 100) if each is not ours else [],
             "remark": each.remark,
         }
         for each in measured
@@ -103,26 +149,34 @@ def _dict(summary: harness.Summary | None) -> dict[str, Any] | None:
     return asdict(summary) if summary else None
 
 
-def budgets(measured: Sequence[Contender], loop: str) -> list[Budget]:
-    """What the design allows a call to cost."""
+def budgets(measured: Sequence[Contender], bound: Sequence[Contender], loop: str) -> list[Budget]:
+    """What the design allows a call to cost; *bound*: measured on one processor."""
     ours, by_name = own(measured), {each.name: each for each in measured}
 
     def alone(name: str) -> float | None:
-        return ours.p50_ratio(by_name[name]) if name in by_name else None
+        return contender.middle(ours.p50_ratios(by_name[name])) if name in by_name else None
 
     def many(*names: str) -> float | None:
         """The least ratio: that to the best of them."""
-        ratios = [ours.rate_ratio(by_name[name], 100) for name in names if name in by_name]
-        return min((ratio for ratio in ratios if ratio is not None), default=None)
+        found = [contender.middle(ours.rate_ratios(by_name[name], 100)) for name in names if name in by_name]
+        return min((ratio for ratio in found if ratio is not None), default=None)
 
     one, hundred = f"one call after another, {loop}", f"100 calls at a time, {loop}"
     article, piscina = peers.NODE[0].name, peers.NODE[1].name
+    python = [peer.name for peer in peers.PYTHON]
+    absent = any(many(name) is None for name in python)
+    best = "the best Python pool of those measured" if absent else "the best Python pool"
+    floor = [Budget(one, peers.CODEC.name, 1.3, alone(peers.CODEC.name))]
+    for each in bound:
+        if each.peer == peers.CODEC:
+            ratio = contender.middle(own(bound).p50_ratios(each))
+            floor.append(Budget(f"{one}, one processor", each.name, 1.3, ratio))
     return [
-        Budget(one, peers.CODEC.name, 1.3, alone(peers.CODEC.name)),
+        *floor,
         Budget(one, "anyio.to_process", 0.45, alone("anyio.to_process")),
         Budget(one, "ProcessPoolExecutor", 0.25, alone("ProcessPoolExecutor")),
         Budget(one, article, 0.8, alone(article)),
-        Budget(hundred, "the best Python pool", 5, many(*(peer.name for peer in peers.PYTHON)), at_least=True),
+        Budget(hundred, best, 5, many(*python), at_least=True),
         Budget(hundred, article, 1.5, many(article), at_least=True),
         Budget(hundred, piscina, 1, many(piscina), at_least=True),
     ]
@@ -134,12 +188,11 @@ def losses(measured: Sequence[Contender], loop: str) -> list[str]:
     for row in rows(measured):
         if row["kind"] == "floor":
             continue
-        if row["p50_ratio"] and row["p50_ratio"] > 1:
-            told.append(f"One call after another, {loop}: {row['name']} needs {1 / row['p50_ratio']:.0%} of the time.")
-        if row["rate_ratio"] and row["rate_ratio"] < 1:
-            told.append(
-                f"100 calls at a time, {loop}: {row['name']} makes {1 / row['rate_ratio']:.2f} times as many a second."
-            )
+        alone, many = (contender.middle(row[which]) for which in ("p50_ratios", "rate_ratios"))
+        if alone and alone > 1:
+            told.append(f"One call after another, {loop}: {row['name']} needs {1 / alone:.0%} of the time.")
+        if many and many < 1:
+            told.append(f"100 calls at a time, {loop}: {row['name']} makes {1 / many:.2f} times as many a second.")
     return told
 
 
@@ -148,55 +201,43 @@ def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
     groups = []
     for each in measured:
         one, hundred = each.summary(1), each.summary(100)
-        if one is None or hundred is None:
-            continue
-        seconds = {"one at a time": one.p50, "100 at a time": 1 / hundred.per_second}
+        seconds = {"one at a time": one.p50} if one else {}
+        seconds |= {"100 at a time": 1 / hundred.per_second} if hundred else {}
         bars = [Bar(name, value, harness.duration(value)) for name, value in seconds.items()]
-        groups.append(Group(each.name, "", bars))
+        groups.append(Group(each.name, each.remark.partition(":")[0], bars))
     subtitle = "median time of a call; among 100 at a time: time divided by calls"
     return log_chart(f"{HEADLINE}, {machine['loop']} loop", subtitle, groups, harness.machine_line(machine))
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "call_overhead", "short rounds and few of them: a first impression")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 9; with --quick 3)")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="default: one after the other")
+    short = "short rounds and few of them: a first impression"
+    parser = harness.parser(__doc__, "call_overhead", short, rounds="9; with --quick 3")
     parser.add_argument("--one-cpu", action="store_true", help="all on one processor: steadier, as it leaves no choice")
     parser.add_argument("--peers", metavar="NAMES", help="only those with one of these in their name: loky,node")
     return parser.parse_args()
 
 
-def node_version() -> str | None:
-    """Which Node drives its pools; None where there is none."""
-    try:
-        return subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def main() -> None:
     chosen = options()
     console = Console()
-    if chosen.one_cpu:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # the children inherit it
     rounds = chosen.rounds or (3 if chosen.quick else 9)
     scale = 0.2 if chosen.quick else 1.0
-    results: dict[str, Any] = {"benchmark": "call_overhead", "one_cpu": chosen.one_cpu, "rounds": rounds, "loops": []}
-    tables, met, lost, charted = [], [], [], []
-    for loop in [chosen.loop] if chosen.loop else ["asyncio", "uvloop"]:
-        machine = {**harness.machine(loop), "node": node_version()}
-        measured = [Contender(peer, contender.command(peer, loop)) for peer in chosen_peers(chosen.peers)]
-        harness.say_machine(console, machine)
-        steps = rounds * sum(len(calls_of_a_round(scale)(each.peer)) for each in measured)
-        with harness.progress(console, steps) as advance:
-            measure(measured, rounds, scale, advance)
-        results["loops"].append({"machine": machine, "contenders": rows(measured)})
-        tables.append(figures(measured, loop))
-        met += budgets(measured, loop)
-        lost += losses(measured, loop)
-        charted.append((measured, machine))
-    results.update(machine=charted[0][1], budgets=[asdict(each) for each in met], losses=lost)
-    harness.finish(console, chosen, results, tables, lambda: as_svg(*charted[0]))
+    todo = chosen_peers(chosen.peers)
+
+    def of(machine: dict[str, Any]) -> harness.Told:
+        loop = machine["loop"]
+        with one_processor() if chosen.one_cpu else contextlib.nullcontext():
+            measured = measure(todo, loop, rounds, scale, console)
+        with one_processor():
+            bound = [] if chosen.one_cpu else measure(BOUND, loop, rounds, scale, console)
+        tables = [figures(measured, f"{loop} loop", f"versions: {versions(todo)}")]
+        tables += [figures(bound, f"all on one processor, {loop} loop")] if bound else []
+        results = {"contenders": rows(measured), "bound": rows(bound)}
+        judged = budgets(measured, bound, loop)
+        return harness.Told(results, tables, judged, losses(measured, loop), lambda: as_svg(measured, machine))
+
+    results = {"benchmark": "call_overhead", "one_cpu": chosen.one_cpu, "rounds": rounds}
+    harness.on_each_loop(console, chosen, results, of)
 
 
 if __name__ == "__main__":

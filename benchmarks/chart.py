@@ -87,9 +87,10 @@ class Panel:
 def log_chart(title: str, subtitle: str, groups: Sequence[Group], footer: str) -> str:
     """Draw groups of horizontal bars."""
     scale = _Scale([bar.seconds for group in groups for bar in group.bars])
-    height_of_group = len(groups[0].bars) * (BAR + GAP) + GROUP_GAP
+    whole = max((group.bars for group in groups), key=len)  # what was not measured has fewer bars, or none
+    height_of_group = len(whole) * (BAR + GAP) + GROUP_GAP
     bottom = TOP + len(groups) * height_of_group
-    lines = [*_grid(scale, bottom), *_legend(groups[0].bars)]
+    lines = [*_grid(scale, bottom), *_legend(whole)]
     for number, group in enumerate(groups):
         lines += _group(group, scale, TOP + GROUP_GAP // 2 + number * height_of_group)
     return _card(title, subtitle, _in_words(subtitle, groups), lines, bottom + 24, footer)

@@ -13,6 +13,7 @@ import os
 import resource
 import statistics
 import struct
+import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import asyncpool
+from asyncpool.pool.memory import resident
 
 HEADLINE = "A cold process per request against the pool"
 TITLES = {"trivial": "trivial command", "with_numpy": "numpy command", "slow_import": "200 ms import"}
@@ -48,7 +50,7 @@ class Usage:
     """What all processes together used for some requests."""
 
     seconds: float  # of a processor
-    memory: float  # bytes that were touched for the first time: what the kernel had to find and to clear
+    memory: float  # bytes of the pages that had to be mapped: of files, or found and cleared
 
     def __sub__(self, other: "Usage") -> "Usage":
         return Usage(self.seconds - other.seconds, self.memory - other.memory)
@@ -87,6 +89,8 @@ class Case:
     cold: Side = field(default_factory=Side)
     pooled: Side = field(default_factory=Side)
     opened: list[float] = field(default_factory=list)  # s to open a pool, get one answer and close it, of each round
+    resident: list[int] = field(default_factory=list)  # bytes of memory of a worker after each round
+    resident_cold: int = 0  # bytes at most of a cold process
 
     @property
     def title(self) -> str:
@@ -94,7 +98,7 @@ class Case:
 
     @property
     def p50_ratio(self) -> float:
-        """How many times sooner the answer is there."""
+        """How many times sooner a request is done; a cold one is when its process has ended."""
         return harness.median_ratio(*([each.p50 for each in side.batches] for side in (self.cold, self.pooled)))
 
     @property
@@ -125,9 +129,13 @@ def cases(scale: float = 1.0, most: int = 100) -> list[Case]:
 async def cold_request(command: Command, number: int) -> object:
     """Start a process, send it one frame, read one; it ends by itself."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-I", cold_worker.__file__, stdin=PIPE, stdout=PIPE)
-    body = msgspec.msgpack.encode((command.__name__, number))
-    answer, _ = await process.communicate(struct.pack("<I", len(body)) + body)
+    answer, _ = await process.communicate(_frame(command, number))
     return msgspec.msgpack.decode(answer[4:])
+
+
+def _frame(command: Command, number: int) -> bytes:
+    body = msgspec.msgpack.encode((command.__name__, number))
+    return struct.pack("<I", len(body)) + body
 
 
 async def measure(todo: Sequence[Case], rounds: int, advance: Callable[[], None] = lambda: None) -> None:
@@ -145,7 +153,22 @@ async def measure(todo: Sequence[Case], rounds: int, advance: Callable[[], None]
                 await _batch(pool, case.pooled, pooled, case.pooled_requests, case.at_a_time)
                 if case.at_a_time == 1:
                     case.opened.append(await _open_and_close(case.command, workers))
+                    case.resident += [memory for each in pool.workers() if each.pid and (memory := resident(each.pid))]
                 advance()
+
+
+def _most_resident(command: Command) -> int:
+    """What one cold process has of memory at its most, in bytes."""
+    process = subprocess.Popen([sys.executable, "-I", cold_worker.__file__], stdin=PIPE, stdout=PIPE)
+    assert process.stdin
+    assert process.stdout
+    with process.stdin, process.stdout:
+        process.stdin.write(_frame(command, 7))
+        process.stdin.flush()
+        process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_maxrss * 1024
 
 
 async def _batch(pool: asyncpool.Pool, side: Side, request: harness.Request, count: int, at_a_time: int) -> None:
@@ -175,6 +198,7 @@ async def _open_and_close(command: Command, workers: int) -> float:
 async def _warm_up(pool: asyncpool.Pool, case: Case) -> None:
     """Every worker has imported what it needs; both contenders give the same answer."""
     await harness.batch(functools.partial(pool.run, case.command), 500, at_a_time=50)
+    case.resident_cold = _most_resident(case.command)
     cold, pooled = await cold_request(case.command, 7), await pool.run(case.command, 7)
     if cold != pooled:
         raise AssertionError(f"{case.command.__name__}(7) is {cold!r} in a cold process and {pooled!r} in the pool")
@@ -200,6 +224,7 @@ def times(measured: Sequence[Case]) -> Figures:
         HEADLINE,
         ["command", "process", "clients", "p50", "p99", "requests/s", "ratio"],
         caption="clients: requests at a time; p50, p99: of one request; ratio: of the p50, median of the rounds",
+        notes=["a cold request is done when its process has ended; 100 at a time are one burst of 100"],
         words=2,
     )
     for case in measured:
@@ -215,8 +240,8 @@ def usages(measured: Sequence[Case]) -> Figures:
     """What the machine has to give for it."""
     shown = Figures(
         "What 1,000 requests use",
-        ["command", "clients", "CPU, cold", "pooled", "memory, cold", "pooled"],
-        caption="CPU: processor time of all processes; memory: touched for the first time, in all",
+        ["command", "clients", "CPU, cold", "pooled", "page faults, cold", "pooled"],
+        caption="CPU: processor time of all processes; page faults: times the size of a page, in all",
     )
     for case in measured:
         cold, pooled = case.cold.usage(), case.pooled.usage()
@@ -233,15 +258,19 @@ def break_evens(measured: Sequence[Case]) -> Figures:
     """After how many calls a pool pays."""
     shown = Figures(
         "When does a pool pay?",
-        ["command", "pool", "cold call", "call", "break-even"],
+        ["command", "pool", "cold call", "call", "break-even", "resident, cold", "a worker"],
         caption="pool: opened, one call made, closed; call: each further one",
-        notes=["break-even: with so many calls, one after another, a pool opened for them costs no more time"],
+        notes=[
+            "break-even: with so many calls, one after another, a pool opened for them costs no more time",
+            "resident: memory of a cold process at its most, and of a worker as long as the pool is open",
+        ],
     )
     for case in measured:
         if case.break_even is not None:
             seconds = (statistics.median(case.opened), case.cold.summary().p50, case.pooled.summary().p50)
             calls = "1 call" if case.break_even == 1 else f"{case.break_even} calls"
-            shown.add(case.title, *map(harness.duration, seconds), calls)
+            resident = _mib(case.resident_cold), _mib(statistics.median(case.resident))
+            shown.add(case.title, *map(harness.duration, seconds), calls, *resident)
     return shown
 
 
@@ -272,6 +301,7 @@ def as_json(measured: Sequence[Case], rounds: int, machine: dict[str, Any]) -> d
                 "cold": {**asdict(case.cold.summary()), "per_1000": asdict(case.cold.usage())},
                 "pooled": {**asdict(case.pooled.summary()), "per_1000": asdict(case.pooled.usage())},
                 "break_even": case.break_even,
+                "resident": {"cold": case.resident_cold, "worker": case.resident},
                 "p50_ratio": case.p50_ratio,
                 "rate_ratio": case.rate_ratio,
             }

@@ -2,24 +2,26 @@
 
 Law 1: a peer that is not there, fails or hangs is told as such; it neither ends the run nor is dropped from it.
 Law 2: nothing that a peer started in its process group outlives `close`.
-Law 3: while one makes calls, all others are stopped: some look around all the time, and each look would wake a
-       processor, or keep one busy, that the one which is measured wants.
+Law 3: while one makes calls, all others are stopped, but for workers with a session of their own, which sleep: some
+       look around all the time, and each look would wake a processor that the one which is measured wants.
+Law 4: the first round does not count: by then every worker is started and warm.
 """
 
 import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from harness import HERE, Batch, Summary, median_ratio, summarize
+from harness import HERE, Batch, Summary, ratios, summarize
 from peers import WORKERS, Peer
 
 NODE = HERE / "node"
@@ -27,14 +29,15 @@ START = 60.0  # s that a peer may take until its first answer is there
 GRACE = 60.0  # s that a batch may take beyond its own limit
 END = 10.0  # s to end
 EXPECTED = 8  # trivial(7)
-WARM_UP = (200, 20, 3.0)  # calls, at a time, seconds at most: every worker is started and warm
+
+Round = Mapping[Hashable, Mapping[str, Any]]  # the batches of one round by their keys: what `make` is given
 
 
-def command(peer: Peer, loop: str) -> list[str]:
-    """What opens a peer in a process of its own, and lets it make calls."""
+def command(peer: Peer, loop: str, *name: str) -> list[str]:
+    """What opens a peer in a process of its own, and lets it make calls; of trivial, or of a command of this name."""
     if peer.kind == "node":
         return ["node", str(NODE / "driver.js"), peer.target, str(WORKERS)]
-    return [sys.executable, str(HERE / "driver.py"), peer.target, loop]
+    return [sys.executable, str(HERE / "driver.py"), peer.target, loop, *name]
 
 
 class Driver:
@@ -126,11 +129,11 @@ def _there(pipe: IO[str] | None) -> IO[str]:
 
 @dataclass
 class Contender:
-    """A peer, its batches by calls at a time, and a remark when something went wrong."""
+    """A peer, its batches by their keys, and a remark when something went wrong."""
 
     peer: Peer
     command: Sequence[str]
-    batches: dict[int, list[Batch]] = field(default_factory=dict)
+    batches: dict[Hashable, list[Batch]] = field(default_factory=dict)
     remark: str = ""
     driver: Driver | None = None
 
@@ -158,11 +161,11 @@ class Contender:
         if answer and answer["ready"] not in (EXPECTED, None):
             self.remark = f"failed: trivial(7) is {answer['ready']!r}"
 
-    def make(self, count: int, at_a_time: int, seconds: float, grace: float = GRACE) -> Batch | None:
-        """Let it make a batch of calls; nothing when it fails, or failed before."""
+    def make(self, count: int, at_a_time: int, seconds: float, grace: float = GRACE, **more: Any) -> Batch | None:
+        """Let it make a batch of calls, *more* as in values.py; nothing when it fails, or failed before."""
         if self.remark or self.driver is None:
             return None
-        self.driver.ask(count=count, at_a_time=at_a_time, seconds=seconds)
+        self.driver.ask(count=count, at_a_time=at_a_time, seconds=seconds, **more)
         answer = self._answer(seconds + grace)
         self.driver.pause()
         return Batch(**answer) if answer else None
@@ -184,23 +187,38 @@ class Contender:
 
     # What the tables say of it.
 
-    def summary(self, at_a_time: int) -> Summary | None:
+    def summary(self, key: Hashable) -> Summary | None:
         """All its rounds; None when it was not measured."""
-        return summarize(self.batches[at_a_time]) if self.measured and at_a_time in self.batches else None
+        return summarize(self.batches[key]) if self.measured and key in self.batches else None
 
-    def p50_ratio(self, other: "Contender", at_a_time: int = 1) -> float | None:
-        """How many times the other's p50 this one's is."""
-        return self._ratio(other, at_a_time, lambda batch: batch.p50)
+    def p50_ratios(self, other: "Contender", key: Hashable = 1) -> list[float]:
+        """How many times the other's p50 this one's is, of each round; none when either was not measured."""
+        return self._ratios(other, key, lambda batch: batch.p50)
 
-    def rate_ratio(self, other: "Contender", at_a_time: int) -> float | None:
-        """How many times as many calls a second as the other this one makes."""
-        return self._ratio(other, at_a_time, lambda batch: batch.per_second)
+    def rate_ratios(self, other: "Contender", key: Hashable) -> list[float]:
+        """How many times as many calls a second as the other this one makes, of each round."""
+        return self._ratios(other, key, lambda batch: batch.per_second)
 
-    def _ratio(self, other: "Contender", at_a_time: int, figure: Callable[[Batch], float]) -> float | None:
-        if self.summary(at_a_time) is None or other.summary(at_a_time) is None:
-            return None
-        ours, theirs = ([figure(batch) for batch in each.batches[at_a_time]] for each in (self, other))
-        return median_ratio(ours, theirs)
+    def _ratios(self, other: "Contender", key: Hashable, figure: Callable[[Batch], float]) -> list[float]:
+        if self.summary(key) is None or other.summary(key) is None:
+            return []
+        return ratios(*([figure(batch) for batch in each.batches[key]] for each in (self, other)))
+
+
+def middle(ratios: Sequence[float]) -> float | None:
+    """Their median, if there are any."""
+    return statistics.median(ratios) if ratios else None
+
+
+def told(ratios: Sequence[float], digits: int = 2) -> str:
+    """Their median, with the least and the greatest of them; nothing when there are none."""
+    if not ratios:
+        return ""
+
+    def short(ratio: float, digits: int) -> str:
+        return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.{digits}f}" if ratio >= 0.1 else f"{ratio:.{digits - 1}g}"
+
+    return f"{short(statistics.median(ratios), digits)} x [{short(min(ratios), 2)}, {short(max(ratios), 2)}]"
 
 
 def remarks(contenders: Sequence[Contender]) -> list[str]:
@@ -222,25 +240,23 @@ def opened(contenders: Sequence[Contender]) -> Iterator[None]:
             each.close()
 
 
+def steps(contenders: Sequence[Contender], count: int, of: Callable[[Peer], Round]) -> int:
+    """How many times `rounds` will advance."""
+    return (1 + count) * sum(len(of(each.peer)) for each in contenders)
+
+
 def rounds(
-    contenders: Sequence[Contender],
-    count: int,
-    calls: Callable[[Peer], dict[int, int]],
-    seconds: float,
-    advance: Callable[[], None],
+    contenders: Sequence[Contender], count: int, of: Callable[[Peer], Round], advance: Callable[[], None]
 ) -> None:
-    """Fill in the batches: *calls* gives, for a peer, calls of one round by calls at a time.
+    """Fill in the batches of so many rounds, each of which has for a peer what *of* gives.
 
     The contenders take turns, in another order in each round: none runs always after the same one.
     """
-    for each in contenders:
-        if any(at_a_time > 1 for at_a_time in calls(each.peer)):
-            each.make(*WARM_UP)
     order = random.Random(1)
-    for _ in range(count):
+    for number in range(1 + count):
         for each in order.sample(contenders, len(contenders)):
-            for at_a_time, number in calls(each.peer).items():
-                batch = each.make(number, at_a_time, seconds)
-                if batch:
-                    each.batches.setdefault(at_a_time, []).append(batch)
+            for key, asked in of(each.peer).items():
+                batch = each.make(**asked)
+                if batch and number:  # law 4
+                    each.batches.setdefault(key, []).append(batch)
                 advance()

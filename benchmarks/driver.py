@@ -1,7 +1,7 @@
 """Opens one peer and makes batches of calls, as they are asked for on stdin; answers on stdout, a line of JSON each.
 
 Each contender has such a process of its own: none has the threads and processes of another around it, and one that
-hangs can be killed. Usage: driver.py MODULE:FUNCTION LOOP
+hangs can be killed. Usage: driver.py MODULE:FUNCTION LOOP [COMMAND]
 """
 
 import functools
@@ -26,14 +26,16 @@ def say(answers: int, **what: Any) -> None:
         file.write(json.dumps(what) + "\n")
 
 
-async def serve(opened: Any, answers: int) -> None:
+async def serve(opened: Any, first: object, answers: int) -> None:
     import anyio.to_thread
     import harness
+    import values
 
     async with opened() as request:
-        say(answers, ready=plain(await request(7)))
+        say(answers, ready=plain(await request(first)))
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
-            batch = await harness.batch(request, **json.loads(line))
+            asked = json.loads(line)
+            batch = await (values.batch if "kind" in asked else harness.batch)(request, **asked)
             say(answers, latencies=batch.latencies, elapsed=batch.elapsed)
 
 
@@ -46,7 +48,12 @@ def main() -> None:
     module, _, function = sys.argv[1].partition(":")
     try:
         peer = importlib.import_module(f"peers.{module}")
-        serving = functools.partial(serve, getattr(peer, function), answers)
+        opened, first = getattr(peer, function), 7
+        for command in sys.argv[3:]:
+            import cold_worker
+
+            opened, first = functools.partial(opened, getattr(cold_worker, command)), b"7"
+        serving = functools.partial(serve, opened, first, answers)
         if getattr(peer, "BACKEND", "") == "trio":
             import trio
 

@@ -72,8 +72,13 @@ class Budget:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
-    def cells(self) -> list[str]:
-        sign = "≥" if self.at_least else "≤"
-        measured = "not measured" if self.measured is None else f"{_three_digits(self.measured)} x"
-        verdict = {True: "met", False: "missed", None: ""}[self.met]
-        return [self.what, self.against, f"{sign} {self.limit:g} x", measured, verdict]
+    def words(self) -> list[str]:
+        """What is allowed."""
+        return [self.what, self.against, f"{'≥' if self.at_least else '≤'} {self.limit:g} x"]
+
+    def told(self) -> str:
+        """What was measured, with as many digits as tell it from the limit."""
+        if self.measured is None:
+            return "not measured"
+        short = _three_digits(self.measured)
+        return f"{self.measured:.5g} x" if short == _three_digits(self.limit) else f"{short} x"

@@ -5,7 +5,8 @@ and beside them what stands upon them: a call through the pool, and a worker fro
 """
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +31,11 @@ ROUND: dict[Peer, int] = {  # requests of one round
 SECONDS = 5.0  # that a round may last
 
 
+def of_a_round(scale: float) -> Callable[[Peer], contender.Round]:
+    """What one peer does in a round."""
+    return lambda peer: {1: {"count": round(ROUND[peer] * scale), "at_a_time": 1, "seconds": SECONDS}}
+
+
 def figures(measured: Sequence[Contender], loop: str) -> Figures:
     table = Figures(f"Floors, {loop} loop", ["", "p50", "p99"], own=peers.OWN.name, notes=contender.remarks(measured))
     for each in measured:
@@ -39,10 +45,15 @@ def figures(measured: Sequence[Contender], loop: str) -> Figures:
     return table
 
 
-def budgets(measured: Sequence[Contender]) -> list[Budget]:
+def budgets(measured: Sequence[Contender], loop: str) -> list[Budget]:
     by_peer = {each.peer: each for each in measured}
-    floor, own = (by_peer[peers.STARTS[number]] for number in (2, 3))
-    return [Budget("spawn to ready, no modules", floor.name, 1.25, own.p50_ratio(floor))]
+    own = by_peer[peers.READY]
+    return [
+        Budget(
+            f"spawn to ready, no modules, {loop}", floor.name, 1.25, contender.middle(own.p50_ratios(by_peer[floor]))
+        )
+        for floor in (peers.MSGSPEC, peers.IMPORTED)
+    ]
 
 
 def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
@@ -55,31 +66,29 @@ def as_svg(measured: Sequence[Contender], machine: dict[str, Any]) -> str:
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "floors", "short rounds and few of them: a first impression")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 9; with --quick 2)")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="default: asyncio")
-    return parser.parse_args()
+    short = "short rounds and few of them: a first impression"
+    return harness.parser(__doc__, "floors", short, rounds="9; with --quick 2").parse_args()
 
 
 def main() -> None:
     chosen = options()
     console = Console()
     rounds = chosen.rounds or (2 if chosen.quick else 9)
-    scale = 0.1 if chosen.quick else 1.0
-    machine = harness.machine(chosen.loop)
-    measured = [Contender(peer, contender.command(peer, chosen.loop)) for peer in ROUND]
-    harness.say_machine(console, machine)
-    harness.spare_the_children()
-    with harness.progress(console, rounds * len(measured)) as advance, contender.opened(measured):
-        contender.rounds(measured, rounds, lambda peer: {1: round(ROUND[peer] * scale)}, SECONDS, advance)
-    results: dict[str, Any] = {
-        "benchmark": "floors",
-        "machine": machine,
-        "rounds": rounds,
-        "floors": [{"name": each.name, "figures": _dict(each), "remark": each.remark} for each in measured],
-        "budgets": [asdict(each) for each in budgets(measured)],
-    }
-    harness.finish(console, chosen, results, [figures(measured, chosen.loop)], lambda: as_svg(measured, machine))
+    asked = of_a_round(0.1 if chosen.quick else 1.0)
+
+    def of(machine: dict[str, Any]) -> harness.Told:
+        loop = machine["loop"]
+        measured = [Contender(peer, contender.command(peer, loop)) for peer in ROUND]
+        with (
+            harness.progress(console, contender.steps(measured, rounds, asked)) as advance,
+            contender.opened(measured),
+        ):
+            contender.rounds(measured, rounds, asked, advance)
+        floors = [{"name": each.name, "figures": _dict(each), "remark": each.remark} for each in measured]
+        chart = functools.partial(as_svg, measured, machine)
+        return harness.Told({"floors": floors}, [figures(measured, loop)], budgets(measured, loop), svg=chart)
+
+    harness.on_each_loop(console, chosen, {"benchmark": "floors", "rounds": rounds}, of)
 
 
 def _dict(of: Contender) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import anyio
-from figures import Figures
+from figures import Budget, Figures
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,8 +29,9 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 IMAGES = HERE.parent / "docs" / "images"
+LOOPS = ("asyncio", "uvloop")
 
-Request = Callable[[int], Awaitable[object]]  # makes one request that carries this number
+Request = Callable[[Any], Awaitable[object]]  # makes one request with this argument, mostly a number
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,14 @@ def summarize(batches: Sequence[Batch]) -> Summary:
     return Summary(percentile(latencies, 50), percentile(latencies, 99), rate, len(latencies))
 
 
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Of each round: the two of one round ran close to each other, on the same mood of the machine."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds: the two of one round ran close to each other, on the same mood of the machine."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+    """Median over the rounds."""
+    return statistics.median(ratios(above, below))
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -225,22 +231,57 @@ def digits(value: float) -> str:
 
 
 def parser(
-    doc: str | None, name: str, quick: str, *, svg: bool = True, chart: str | None = None
+    doc: str | None, name: str, quick: str, *, svg: bool = True, chart: str | None = None, rounds: str | None = None
 ) -> argparse.ArgumentParser:
     """The options that every benchmark has: --quick (what it means is said by *quick*), --json, and mostly --svg.
 
-    Its results are called *name*, and its chart *chart*, which is the same unless given.
+    Its results are called *name*, and its chart *chart*, which is the same unless given. With *rounds*, which says how
+    many there are by default, also --rounds and --loop, as `on_each_loop` wants it.
     """
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     results = RESULTS / f"{name}.json"
     options.add_argument("--quick", action="store_true", help=quick)
     options.add_argument("--json", type=Path, default=results, metavar="FILE", help="default: benchmarks/results/")
     options.set_defaults(svg=None, question=doc)
+    if rounds:
+        options.add_argument("--rounds", type=int, help=f"rounds (default: {rounds})")
+        options.add_argument("--loop", choices=LOOPS, help="default: one after the other")
     if svg:
         drawn = IMAGES / f"{chart or name}.svg"
         told = "also draw a chart (docs/images/)"
         options.add_argument("--svg", type=Path, nargs="?", const=drawn, metavar="FILE", help=told)
     return options
+
+
+@dataclass
+class Told:
+    """What a benchmark has to tell of one event loop."""
+
+    results: dict[str, Any]
+    tables: Sequence[Figures]
+    budgets: Sequence[Budget]
+    losses: Sequence[str] = ()
+    svg: Callable[[], str] | None = None
+
+
+def on_each_loop(
+    console: Console, chosen: argparse.Namespace, results: dict[str, Any], of: Callable[[dict[str, Any]], Told]
+) -> None:
+    """Let *of* measure on the loop of the machine that it is given, and tell it all; the chart is the first loop's."""
+    spare_the_children()
+    told = []
+    machines = [machine(loop) for loop in ([chosen.loop] if chosen.loop else LOOPS)]
+    for each in machines:
+        say_machine(console, each)
+        told.append(of(each))
+    loops = [{"machine": where, **each.results} for where, each in zip(machines, told, strict=True)]
+    results.update(
+        machine={**machines[0], "loop": " and ".join(each["loop"] for each in machines)},
+        loops=loops,
+        budgets=[asdict(budget) for each in told for budget in each.budgets],
+        losses=[loss for each in told for loss in each.losses],
+    )
+    finish(console, chosen, results, [table for each in told for table in each.tables], told[0].svg)
 
 
 def say_machine(console: Console, of: dict[str, Any]) -> None:

@@ -2,175 +2,73 @@
 
 The *floor* is what two processes can do at all: the same bytes over the same kind of socket, blocking, into memory that
 is used again and again. *New memory* is the same floor when either side receives into memory that it has just
-got, as everybody must who hands the value over. The contenders take turns within each round.
+got, as everybody must who hands the value over. Each is driven by a process of its own, and they take turns within
+each round.
 
-A second table tells how late an event loop is while four calls carry such values: a ticker wants to wake every 10 ms.
+The last two columns tell how late an event loop is while eight calls carry such arrays: a ticker wants to wake every
+10 ms.
 """
 
 import argparse
-import asyncio
-import contextlib
 import functools
-import multiprocessing
-import os
-import socket
-import statistics
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import contender
 import harness
-import numpy
-from cold_worker import same
+import peers
+from chart import Bar, Group, log_chart
+from contender import Contender
 from figures import Budget, Figures
+from peers import Peer
 from rich.console import Console
 
-import asyncpool
-
-OWN, EXECUTOR, FLOOR = "asyncpool", "ProcessPoolExecutor", "floor, old memory"
-WORKERS = 2
-TICK = 0.010  # seconds
-FLOOR_WORKER = """
-import socket, sys
-end, size, fresh = socket.socket(fileno=0), int(sys.argv[1]), sys.argv[2] == "True"
-end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
-memory = bytearray(size)
-while True:
-    memory = bytearray(size) if fresh else memory
-    rest = memoryview(memory)
-    while rest:
-        count = end.recv_into(rest)
-        if not count:
-            sys.exit()
-        rest = rest[count:]
-    end.sendall(memory)
-"""
-
-Send = Callable[[Any], Awaitable[Any]]  # brings a value there and back
+KINDS = ("bytes", "array")
+SECONDS = 30.0  # that a batch may last
+BESIDE = 8  # arrays under way beside the ticker
+LATE = 0.050  # seconds that a tick may be late
 
 
-# --- the contenders --------------------------------------------------------------------------------------------------
+def of_a_round(size: int) -> Callable[[Peer], contender.Round]:
+    """What one peer does in a round: one value of each kind, and a ticker where there is a loop to tick."""
+
+    def of(peer: Peer) -> contender.Round:
+        one = {"size": size, "count": 1, "at_a_time": 1, "seconds": SECONDS}
+        asked: dict[str, dict[str, Any]] = {kind: {"kind": kind, **one} for kind in KINDS}
+        if peer.kind != "floor":
+            asked["late"] = {**one, "kind": "array", "count": BESIDE, "at_a_time": BESIDE, "ticking": True}
+        return asked
+
+    return of
 
 
-@contextlib.asynccontextmanager
-async def floor(size: int, *, fresh: bool) -> AsyncIterator[Send]:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        arguments = (sys.executable, "-Ic", FLOOR_WORKER, str(size), str(fresh))
-        child = await asyncio.create_subprocess_exec(*arguments, stdin=theirs.fileno())
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
-    memory = bytearray(size)
-
-    async def send(value: Any) -> Any:
-        ours.sendall(value)
-        received = bytearray(size) if fresh else memory
-        rest = memoryview(received)
-        while rest:
-            rest = rest[ours.recv_into(rest) :]
-        return received
-
-    try:
-        yield send
-    finally:
-        ours.close()
-        await child.wait()
-
-
-@contextlib.asynccontextmanager
-async def asyncpool_pool() -> AsyncIterator[Send]:
-    async with asyncpool.Pool("cold_worker", min_size=WORKERS, max_size=WORKERS, max_message=2**28) as pool:
-        yield functools.partial(pool.run, same)
-
-
-@contextlib.asynccontextmanager
-async def process_pool_executor() -> AsyncIterator[Send]:
-    with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as executor:
-        loop = asyncio.get_running_loop()
-        yield lambda value: loop.run_in_executor(executor, same, value)
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Contender:
-    """One way to bring a value there and back; seconds by kind of value, and the lateness of tickers beside it."""
-
-    name: str
-    opened: Callable[[], AbstractAsyncContextManager[Send]]
-    blocks: bool = False
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {"bytes": [], "array": []})
-    lateness: list[float] = field(default_factory=list)
-
-
-def contenders(size: int) -> list[Contender]:
-    """The floors, asyncpool, and what it is held against."""
-    return [
-        Contender(OWN, asyncpool_pool),
-        Contender(EXECUTOR, process_pool_executor),
-        Contender(FLOOR, functools.partial(floor, size, fresh=False), blocks=True),
-        Contender("floor, new memory", functools.partial(floor, size, fresh=True), blocks=True),
-    ]
-
-
-async def measure(todo: Sequence[Contender], size: int, rounds: int, advance: Callable[[], None]) -> None:
-    """Fill in the figures; the contenders take turns."""
-    values = {"bytes": os.urandom(size), "array": numpy.frombuffer(os.urandom(size))}
-    async with AsyncExitStack() as stack:
-        sends = [await stack.enter_async_context(contender.opened()) for contender in todo]
-        for send in sends:
-            await send(values["array"])  # started, and numpy imported
-        for _ in range(rounds):
-            for kind, value in values.items():
-                for contender, send in zip(todo, sends, strict=True):
-                    contender.seconds[kind].append(await timed(send, value))
-                    advance()
-        for contender, send in zip(todo, sends, strict=True):
-            if not contender.blocks:
-                contender.lateness = await lateness(send, values["array"])
-
-
-async def timed(send: Send, value: Any) -> float:
-    start = time.perf_counter()
-    received = await send(value)
-    elapsed = time.perf_counter() - start
-    assert memoryview(received).cast("B") == memoryview(value).cast("B"), "it came back as something else"
-    return elapsed
-
-
-async def lateness(send: Send, value: Any) -> list[float]:
-    """Return how late each tick was, in seconds, while four calls were under way."""
-    late = []
-    loop = asyncio.get_running_loop()
-    calls = asyncio.gather(*(send(value) for _ in range(4)))
-    while not calls.done():
-        due = loop.time() + TICK
-        await asyncio.sleep(TICK)
-        late.append(loop.time() - due)
-    await calls
-    return late
+def measure(todo: Sequence[Peer], loop: str, size: int, rounds: int, console: Console) -> list[Contender]:
+    """Return them with their batches."""
+    measured = [Contender(peer, contender.command(peer, loop, "same")) for peer in todo]
+    of = of_a_round(size)
+    with harness.progress(console, contender.steps(measured, rounds, of)) as advance, contender.opened(measured):
+        contender.rounds(measured, rounds, of, advance)
+    return measured
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
 def rows(measured: Sequence[Contender]) -> list[dict[str, Any]]:
-    """What table and JSON say."""
+    """What table and JSON say; null, or no ratios, where there is no figure."""
     ours = measured[0]
-    return [
-        {
-            "name": each.name,
-            **{kind: statistics.median(seconds) for kind, seconds in each.seconds.items()},
-            **{f"{kind}_ratio": harness.median_ratio(ours.seconds[kind], each.seconds[kind]) for kind in each.seconds},
-            "late_p50": harness.percentile(each.lateness, 50) if each.lateness else None,
-            "late_max": max(each.lateness, default=None),
-        }
-        for each in measured
-    ]
+    found = []
+    for each in measured:
+        row: dict[str, Any] = {"name": each.name, "kind": each.peer.kind, "remark": each.remark}
+        for kind in KINDS:
+            summary = each.summary(kind)
+            row[kind] = summary.p50 if summary else None
+            row[f"{kind}_ratios"] = ours.p50_ratios(each, kind) if each is not ours else []
+        late = [tick for batch in each.batches.get("late", []) for tick in batch.latencies] if each.measured else []
+        row["late_p50"] = harness.percentile(late, 50) if late else None
+        row["late_most"] = max(late, default=None)
+        found.append(row)
+    return found
 
 
 def figures(measured: Sequence[Contender], size: int, loop: str) -> Figures:
@@ -178,52 +76,89 @@ def figures(measured: Sequence[Contender], size: int, loop: str) -> Figures:
     table = Figures(
         f"{size >> 20} MiB there and back, {loop} loop",
         ["", "bytes", "ratio", "array", "ratio", "late", "most"],
-        own=OWN,
-        caption="ratio: asyncpool over this one, median of the rounds; late: a tick every 10 ms, beside 4 arrays",
+        own=peers.OWN.name,
+        caption="ratio: asyncpool over this one, median [least, greatest] of the rounds",
+        notes=[
+            f"late, most: median and most of ticks every 10 ms, beside {BESIDE} arrays at a time",
+            *contender.remarks(measured),
+        ],
     )
     for row in rows(measured):
         cells = []
-        for kind in ("bytes", "array"):
-            cells += [harness.duration(row[kind]), "" if row["name"] == OWN else f"{row[f'{kind}_ratio']:.2f} x"]
-        late = ["" if row[each] is None else harness.duration(row[each]) for each in ("late_p50", "late_max")]
-        table.add(row["name"], *cells, *late)
+        for kind in KINDS:
+            cells += [_duration(row[kind]), contender.told(row[f"{kind}_ratios"], digits=3)]
+        table.add(row["name"], *cells, _duration(row["late_p50"]), _duration(row["late_most"]))
     return table
 
 
-def budgets(measured: Sequence[Contender], loop: str) -> list[Budget]:
-    """What may be used, beside the executor and the floor with old memory."""
-    by_name = {row["name"]: row for row in rows(measured)}
-    limits = [("array", EXECUTOR, 0.12), ("array", FLOOR, 2.0), ("bytes", EXECUTOR, 0.3)]
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else harness.duration(seconds)
+
+
+def budgets(measured: Sequence[Contender], size: int, loop: str) -> list[Budget]:
+    """What may be used of the time of the best Python pool and of the floor with old memory, and how late a tick is."""
+    told = rows(measured)
+    ratios = {kind: {row["name"]: contender.middle(row[f"{kind}_ratios"]) for row in told} for kind in KINDS}
+    python = [peer.name for peer in peers.PYTHON]
+
+    def best(kind: str) -> float | None:
+        """The greatest ratio: that to the best of them."""
+        return max((ratio for name in python if (ratio := ratios[kind].get(name)) is not None), default=None)
+
+    arrays, most = f"{size >> 20} MiB array there and back, {loop}", told[0]["late_most"]
     return [
-        Budget(f"64 MiB {kind} there and back, {loop}", against, limit, by_name[against][f"{kind}_ratio"])
-        for kind, against, limit in limits
+        Budget(arrays, "the best Python pool", 0.12, best("array")),
+        Budget(arrays, peers.OLD_MEMORY.name, 2.0, ratios["array"].get(peers.OLD_MEMORY.name)),
+        Budget(f"{size >> 20} MiB bytes there and back, {loop}", "the best Python pool", 0.3, best("bytes")),
+        Budget(f"a tick beside {BESIDE} arrays, {loop}", "50 ms late", 1, most / LATE if most is not None else None),
     ]
 
 
+def losses(measured: Sequence[Contender], loop: str) -> list[str]:
+    """Who does better than asyncpool, the floors aside."""
+    told = rows(measured)
+    ours, told_of = told[0], []
+    for row in told[1:]:
+        for kind in KINDS:
+            middle = contender.middle(row[f"{kind}_ratios"])
+            if middle and middle > 1 and row["kind"] != "floor":
+                told_of.append(f"{kind.capitalize()}, {loop}: {row['name']} needs {1 / middle:.0%} of the time.")
+        if None not in (row["late_p50"], ours["late_p50"]) and row["late_p50"] < ours["late_p50"]:
+            late = f"{_duration(row['late_p50'])} (most {_duration(row['late_most'])})"
+            here = f"{_duration(ours['late_p50'])} (most {_duration(ours['late_most'])})"
+            told_of.append(f"A ticker beside arrays, {loop}: {late} late with {row['name']}, {here} with asyncpool.")
+    return told_of
+
+
+def as_svg(measured: Sequence[Contender], machine: dict[str, Any], size: int) -> str:
+    groups = []
+    for row in rows(measured):
+        bars = [Bar(kind, row[kind], _duration(row[kind])) for kind in KINDS if row[kind]]
+        groups.append(Group(row["name"], row["remark"].partition(":")[0], bars))
+    headline = f"{size >> 20} MiB there and back, {machine['loop']} loop"
+    return log_chart(headline, "median time", groups, harness.machine_line(machine))
+
+
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "large_values", "few rounds: a first impression")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 15; with --quick 3)")
+    parser = harness.parser(__doc__, "large_values", "few rounds: a first impression", rounds="9; with --quick 2")
     parser.add_argument("--mib", type=int, default=64, help="size of a value (default: 64)")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="default: one after the other")
     return parser.parse_args()
 
 
 def main() -> None:
     chosen = options()
     console = Console()
-    rounds, size = chosen.rounds or (3 if chosen.quick else 15), chosen.mib * 2**20
-    results: dict[str, Any] = {"benchmark": "large_values", "rounds": rounds, "mib": chosen.mib, "loops": []}
-    tables, met = [], []
-    for loop in [chosen.loop] if chosen.loop else ["asyncio", "uvloop"]:
-        machine, measured = harness.machine(loop), contenders(size)
-        harness.say_machine(console, machine)
-        with harness.progress(console, 2 * rounds * len(measured)) as advance:
-            harness.run(functools.partial(measure, measured, size, rounds, advance), loop)
-        results["loops"].append({"machine": machine, "contenders": rows(measured)})
-        tables.append(figures(measured, size, loop))
-        met += budgets(measured, loop)
-    results.update(machine=results["loops"][0]["machine"], budgets=[asdict(each) for each in met])
-    harness.finish(console, chosen, results, tables)
+    rounds, size = chosen.rounds or (2 if chosen.quick else 9), chosen.mib * 2**20
+
+    def of(machine: dict[str, Any]) -> harness.Told:
+        loop = machine["loop"]
+        measured = measure(peers.LARGE, loop, size, rounds, console)
+        tables, judged = [figures(measured, size, loop)], budgets(measured, size, loop)
+        chart = functools.partial(as_svg, measured, machine, size)
+        return harness.Told({"contenders": rows(measured)}, tables, judged, losses(measured, loop), chart)
+
+    results = {"benchmark": "large_values", "rounds": rounds, "mib": chosen.mib}
+    harness.on_each_loop(console, chosen, results, of)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def main() -> None:
     chosen = options()
     console = Console()
     if sys.version_info < (3, 12):
-        sys.exit("makeup.py counts by sys.monitoring, which is new in Python 3.12")
+        console.print("Not measured: makeup.py counts by sys.monitoring, which is new in Python 3.12")
+        return
     calls = 10 if chosen.quick else 100  # of each client
     machine = harness.machine("asyncio")
     harness.say_machine(console, machine)

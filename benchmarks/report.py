@@ -26,11 +26,13 @@ TITLES = {
 }
 
 Results = dict[str, Any]
+Run = dict[str, Results]  # by the name of the benchmark
 
 
-def page(found: dict[str, Results], missing: Sequence[str]) -> str:
-    """The whole page."""
-    parts = [HEAD.strip(), *_origin(found), *_budgets(found), *_losses(found)]
+def page(runs: Sequence[Run], missing: Sequence[str]) -> str:
+    """The whole page; the tables are the last run's."""
+    found = runs[-1]
+    parts = [HEAD.strip(), *_origin(runs), *_budgets(runs), *_losses(found)]
     for name, results in found.items():
         parts += _section(name, results)
     if missing:
@@ -43,28 +45,48 @@ HEAD = """
 
 <!-- Written by `make bench`; changes made here are lost. -->
 
-Every figure on this page is measured side by side with what it is compared with: the contenders take turns, round by
-round, and a ratio is the median over the rounds. Repeat it with `make bench`.
+Each ratio on this page is of two that were measured side by side: the contenders take turns, round by round, and a
+ratio is the median over the rounds. Repeat it with `make bench`, or `make bench RUNS=3`.
 """
 
 
-def _origin(found: dict[str, Results]) -> list[str]:
-    """Where the figures come from; once, when all were measured together."""
-    lines = {name: harness.machine_line(results["machine"]) for name, results in found.items()}
-    parts = ["\n".join(f"- `{name}.py`: {line}" for name, line in lines.items())]
-    if any(results.get("quick") for results in found.values()):
+def _origin(runs: Sequence[Run]) -> list[str]:
+    """Where the figures come from."""
+    machines = {name: results["machine"] for name, results in runs[-1].items()}
+    parts = ["\n".join(f"- `{name}.py`: {harness.machine_line(machine)}" for name, machine in machines.items())]
+    if len(runs) > 1:
+        parts.append(f"These are of the last of {len(runs)} runs in a row, and the tables below with them.")
+    every = [results for run in runs for results in run.values()]
+    if len({results["machine"]["commit"] for results in every}) > 1:
+        parts.append("**They are not all of the same commit.**")
+    if any(results.get("quick") for results in every):
         parts.append("**Some of these are from short rounds (`--quick`): a first impression, not a measurement.**")
     return parts
 
 
-def _budgets(found: dict[str, Results]) -> list[str]:
-    budgets = [Budget(**each) for results in found.values() for each in results.get("budgets", [])]
-    if not budgets:
+def _budgets(runs: Sequence[Run]) -> list[str]:
+    """Each budget with what was measured in each run."""
+    by_budget: dict[tuple[str, str, float, bool], list[Budget]] = {}
+    for run in runs:
+        for each in (Budget(**told) for results in run.values() for told in results.get("budgets", [])):
+            by_budget.setdefault((each.what, each.against, each.limit, each.at_least), []).append(each)
+    if not by_budget:
         return []
-    table = Figures("", ["", "against", "budget", "measured", ""], words=2, rows=[each.cells() for each in budgets])
-    missed = sum(each.met is False for each in budgets)
-    verdict = "All that were measured are met." if not missed else f"{missed} of {len(budgets)} are missed."
+    rows = [[*of[0].words(), *(each.told() for each in of), _verdict(of)] for of in by_budget.values()]
+    columns = ["measured"] if len(runs) == 1 else [f"run {number}" for number in range(1, len(runs) + 1)]
+    table = Figures("", ["", "against", "budget", *columns, ""], words=2, rows=rows)
+    missed = sum(any(each.met is False for each in of) for of in by_budget.values())
+    verdict = "All that were measured are met." if not missed else f"{missed} of {len(by_budget)} are missed."
+    verdict = verdict.replace("missed", "missed, or were once") if missed and len(runs) > 1 else verdict
     return ["## Budgets", f"What the design allows, as ratios of asyncpool to others. {verdict}", table.markdown()]
+
+
+def _verdict(of: Sequence[Budget]) -> str:
+    """Of one budget, over all runs."""
+    met = [each.met for each in of if each.met is not None]
+    if not met:
+        return ""
+    return "met" if all(met) else "missed" if not any(met) else f"met in {sum(met)} of {len(met)}"
 
 
 def _losses(found: dict[str, Results]) -> list[str]:
@@ -84,30 +106,30 @@ def _section(name: str, results: Results) -> list[str]:
     return parts
 
 
-def read(folder: Path) -> tuple[dict[str, Results], list[str]]:
-    """The results that are there, in the order of the page, and the names of those that are not."""
-    files = {name: folder / f"{name}.json" for name in TITLES if (harness.HERE / f"{name}.py").exists()}
-    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
-    return found, [name for name in files if name not in found]
+def read(folder: Path) -> Run:
+    """The results that are there, in the order of the page."""
+    files = {name: folder / f"{name}.json" for name in TITLES}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    results = "folder of JSON (default: benchmarks/results)"
-    parser.add_argument("--results", type=Path, default=harness.RESULTS, metavar="FOLDER", help=results)
+    results = "folder of JSON, of one run each (default: benchmarks/results)"
+    parser.add_argument("--results", type=Path, nargs="+", default=[harness.RESULTS], metavar="FOLDER", help=results)
     parser.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help="default: docs/explanation/")
     return parser.parse_args()
 
 
 def main() -> None:
     chosen = options()
-    found, missing = read(chosen.results)
-    if not found:
+    runs = [found for folder in chosen.results if (found := read(folder))]
+    if not runs:
         sys.exit(
-            f"There are no results in {chosen.results}. Run `make bench`, which measures and then writes the page."
+            f"There are no results in {', '.join(map(str, chosen.results))}. "
+            "Run `make bench`, which measures and then writes the page."
         )
     chosen.page.parent.mkdir(parents=True, exist_ok=True)
-    chosen.page.write_text(page(found, missing))
+    chosen.page.write_text(page(runs, [name for name in TITLES if name not in runs[-1]]))
     print(f"Page: {chosen.page}")
 
 

@@ -10,7 +10,7 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,9 +37,9 @@ class Measured:
 
     bytes_waiting: float = 0.0  # of one waiting call
     per_call: dict[int, list[float]] = field(default_factory=dict)  # by how many wait
-    workers: list[dict[str, float]] = field(default_factory=list)
+    workers: dict[int, list[dict[str, float]]] = field(default_factory=dict)  # by how many there are
     leases_per_second: list[float] = field(default_factory=list)
-    growth: dict[str, float] = field(default_factory=dict)
+    growth: list[dict[str, float]] = field(default_factory=list)
 
 
 def pool(workers: int, **options: Any) -> asyncpool.Pool:
@@ -64,6 +64,7 @@ async def memory_of_waiting(calls: int) -> float:
         before = own_memory()
         waiting = [asyncio.create_task(busy.run(trivial, number)) for number in range(calls)]
         await asyncio.sleep(0)
+        assert busy.stats().waiting == calls
         gc.collect()
         per_call = (own_memory() - before) / calls
         for each in (*waiting, blocking):
@@ -72,19 +73,25 @@ async def memory_of_waiting(calls: int) -> float:
     return per_call
 
 
-async def time_with_waiting(calls: int, least: int) -> float:
-    """Return the time of one call while so many wait, of at least *least* calls."""
+async def time_with_waiting(waiting: int, calls: int) -> float:
+    """Return the time of one of so many calls while *waiting* others wait."""
+    clock = time.perf_counter
+    stamps: list[float] = []  # when the first of them began, and when the last was answered
     async with pool(2) as served:
         await asyncio.gather(*(served.run(trivial, number) for number in range(200)))
-        left = iter(range(max(calls, least)))
+        left = iter(range(waiting + calls))  # until so many are answered, each client has another one to make
+        answered = 0
 
         async def client() -> None:
+            nonlocal answered
             for number in left:
                 await served.run(trivial, number)
+                if answered in (0, calls):
+                    stamps.append(clock())
+                answered += 1
 
-        started = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(calls)))
-        return (time.perf_counter() - started) / max(calls, least)
+        await asyncio.gather(*(client() for _ in range(waiting)))
+    return (stamps[1] - stamps[0]) / calls
 
 
 async def time_of_workers(workers: int, calls: int) -> dict[str, float]:
@@ -98,7 +105,6 @@ async def time_of_workers(workers: int, calls: int) -> dict[str, float]:
     served = clock()
     await many.aclose()
     return {
-        "workers": workers,
         "start": ready - began,
         "per_call": (served - ready) / calls,
         "close": clock() - served,
@@ -133,7 +139,7 @@ async def growth() -> dict[str, float]:
                 grown = time.perf_counter() - started
             await asyncio.sleep(0.005)
         await asyncio.gather(*calls)
-        return {"workers": GROWN, "seconds": grown, "at_a_time": starting, "spawned": growing.stats().spawned}
+        return {"seconds": grown, "at_a_time": starting, "spawned": growing.stats().spawned}
 
 
 def measure(loop: str, rounds: int, scale: float, advance: Callable[[], None]) -> Measured:
@@ -148,13 +154,19 @@ def measure(loop: str, rounds: int, scale: float, advance: Callable[[], None]) -
             advance()
         found.leases_per_second.append(harness.run(lambda: rate_of_leases(round(LEASES * scale)), loop))
         advance()
-    for workers in WORKERS:
-        count = max(1, round(workers * scale))
-        found.workers.append(harness.run(lambda count=count: time_of_workers(count, round(20_000 * scale)), loop))
+        for workers in WORKERS:
+            count = max(1, round(workers * scale))
+            times = harness.run(lambda count=count: time_of_workers(count, round(20_000 * scale)), loop)
+            found.workers.setdefault(count, []).append(times)
+            advance()
+        found.growth.append(harness.run(growth, loop))
         advance()
-    found.growth = harness.run(growth, loop)
-    advance()
     return found
+
+
+def middle(rounds: Sequence[dict[str, float]], name: str) -> float:
+    """The median of one of the figures."""
+    return statistics.median(each[name] for each in rounds)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -174,29 +186,28 @@ def tables(found: Measured, loop: str) -> list[Figures]:
     )
     for waiting, taken in found.per_call.items():
         calls.add(f"{waiting:,}", harness.duration(statistics.median(taken)), f"{ratio(found, waiting):.2f} x")
-    grown = harness.duration(found.growth["seconds"])
+    grown = harness.duration(middle(found.growth, "seconds"))
     workers = Figures(
         f"Workers, {loop} loop",
         ["workers", "start of all", "time of a call", "aclose()"],
         notes=[
             f"{statistics.median(found.leases_per_second):,.0f} leases a second, of one call each",
             f"a pool of 1 worker that meets {20 * GROWN} calls of {NAP * 1000:g} ms has {GROWN} after {grown}",
-            f"it starts {found.growth['at_a_time']:.0f} of them at a time",
+            f"it starts {middle(found.growth, 'at_a_time'):.0f} of them at a time",
         ],
     )
-    for each in found.workers:
-        times = (harness.duration(each[name]) for name in ("start", "per_call", "close"))
-        workers.add(f"{each['workers']:,.0f}", *times)
+    for count, rounds in found.workers.items():
+        workers.add(f"{count:,}", *(harness.duration(middle(rounds, name)) for name in ("start", "per_call", "close")))
     return [calls, workers]
 
 
 def budgets(found: Measured, loop: str) -> list[Budget]:
     least, most = min(found.per_call), max(found.per_call)
-    leases, closed = statistics.median(found.leases_per_second) / 1000, found.workers[-1]
+    leases, workers = statistics.median(found.leases_per_second) / 1000, max(found.workers)
     return [
         Budget(f"time of a call, {most:,} waiting, {loop}", f"{least} waiting", 1.5, ratio(found, most)),
         Budget(f"memory of a waiting call, {loop}", "2 KiB", 1, found.bytes_waiting / 2048),
-        Budget(f"aclose() of {closed['workers']:,.0f} workers, {loop}", "1 s", 1, closed["close"]),
+        Budget(f"aclose() of {workers:,} workers, {loop}", "1 s", 1, middle(found.workers[workers], "close")),
         Budget(f"leases, {loop}", "1,000 a second", 1, leases, at_least=True),
     ]
 
@@ -210,10 +221,8 @@ def as_svg(found: Measured, machine: dict[str, Any]) -> str:
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "scale", "a hundredth of everything: does it work at all?")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 5; with --quick 1)")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="default: asyncio")
-    return parser.parse_args()
+    hundredth = "a hundredth of everything: does it work at all?"
+    return harness.parser(__doc__, "scale", hundredth, rounds="5; with --quick 1").parse_args()
 
 
 def main() -> None:
@@ -221,20 +230,16 @@ def main() -> None:
     console = Console()
     rounds = chosen.rounds or (1 if chosen.quick else 5)
     scale = 0.01 if chosen.quick else 1.0
-    machine = harness.machine(chosen.loop)
-    harness.say_machine(console, machine)
-    harness.spare_the_children()
-    steps = 2 + rounds * (len(WAITING) + 1) + len(WORKERS)
-    with harness.progress(console, steps) as advance:
-        found = measure(chosen.loop, rounds, scale, advance)
-    results: dict[str, Any] = {
-        "benchmark": "scale",
-        "machine": machine,
-        "rounds": rounds,
-        "measured": asdict(found),
-        "budgets": [asdict(each) for each in budgets(found, chosen.loop)],
-    }
-    harness.finish(console, chosen, results, tables(found, chosen.loop), lambda: as_svg(found, machine))
+    steps = 1 + rounds * (len(WAITING) + 1 + len(WORKERS) + 1)
+
+    def of(machine: dict[str, Any]) -> harness.Told:
+        loop = machine["loop"]
+        with harness.progress(console, steps) as advance:
+            found = measure(loop, rounds, scale, advance)
+        results = {"measured": asdict(found)}
+        return harness.Told(results, tables(found, loop), budgets(found, loop), svg=lambda: as_svg(found, machine))
+
+    harness.on_each_loop(console, chosen, {"benchmark": "scale", "rounds": rounds}, of)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import harness
@@ -80,10 +79,14 @@ async def own(count: int) -> float:
 def measure(loop: str, rounds: int, count: int, advance: Callable[[], None]) -> dict[str, list[float]]:
     """Return the rates of each round."""
     found: dict[str, list[float]] = {FLOOR: [], OWN: []}
-    for _ in range(rounds):
-        for name, one in ((FLOOR, floor), (OWN, own)):
-            found[name].append(harness.run(lambda one=one: one(count), loop))
+    ways = [(FLOOR, floor), (OWN, own)]
+    for number in range(1 + rounds):  # the first does not count
+        for name, one in ways:
+            rate = harness.run(lambda one=one: one(count), loop)
+            if number:
+                found[name].append(rate)
             advance()
+        ways.reverse()
     return found
 
 
@@ -101,28 +104,22 @@ def budget(found: dict[str, list[float]], loop: str) -> Budget:
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "updates", "few updates: a first impression")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 9; with --quick 1)")
-    return parser.parse_args()
+    few = "few updates: a first impression"
+    return harness.parser(__doc__, "updates", few, rounds="9; with --quick 1").parse_args()
 
 
 def main() -> None:
     chosen = options()
     console = Console()
     rounds, count = chosen.rounds or (1 if chosen.quick else 9), 5_000 if chosen.quick else 200_000
-    machine = harness.machine("both")
-    harness.say_machine(console, machine)
-    harness.spare_the_children()
-    with harness.progress(console, 4 * rounds) as advance:
-        loops = {loop: measure(loop, rounds, count, advance) for loop in ("asyncio", "uvloop")}
-    results: dict[str, Any] = {
-        "benchmark": "updates",
-        "machine": machine,
-        "rounds": rounds,
-        "rates": loops,
-        "budgets": [asdict(budget(found, loop)) for loop, found in loops.items()],
-    }
-    harness.finish(console, chosen, results, [table(found, loop) for loop, found in loops.items()])
+
+    def of(machine: dict[str, Any]) -> harness.Told:
+        loop = machine["loop"]
+        with harness.progress(console, 2 * (1 + rounds)) as advance:
+            found = measure(loop, rounds, count, advance)
+        return harness.Told({"rates": found}, [table(found, loop)], [budget(found, loop)])
+
+    harness.on_each_loop(console, chosen, {"benchmark": "updates", "rounds": rounds}, of)
 
 
 if __name__ == "__main__":

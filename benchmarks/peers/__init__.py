@@ -6,9 +6,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cold_worker import trivial
-
 WORKERS = 2  # of each pool
+
+Command = Callable[[Any], Any]  # one of cold_worker.py
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Peer:
     name: str
     target: str
     kind: Literal["floor", "own", "python", "node"]
+    package: str = ""  # where it is from, when it is not part of Python or Node
 
 
 OWN = Peer("asyncpool", "own:pool", "own")
@@ -28,33 +29,40 @@ SOCKETPAIR = Peer("blocking echo, socketpair", "blocking:socketpair", "floor")
 
 PYTHON = [
     Peer("ProcessPoolExecutor", "process_pool_executor:opened", "python"),
-    Peer("anyio.to_process", "anyio_to_process:opened", "python"),
-    Peer("loky", "loky:opened", "python"),
-    Peer("pebble", "pebble:opened", "python"),
-    Peer("deadpool-executor", "deadpool:opened", "python"),
-    Peer("aiomultiprocess", "aiomultiprocess:opened", "python"),
-    Peer("mpire", "mpire:opened", "python"),
-    Peer("trio-parallel", "trio_parallel:opened", "python"),
+    Peer("anyio.to_process", "anyio_to_process:opened", "python", "anyio"),
+    Peer("loky", "loky:opened", "python", "loky"),
+    Peer("pebble", "pebble:opened", "python", "pebble"),
+    Peer("deadpool-executor", "deadpool:opened", "python", "deadpool-executor"),
+    Peer("aiomultiprocess", "aiomultiprocess:opened", "python", "aiomultiprocess"),
+    Peer("mpire", "mpire:opened", "python", "mpire"),
+    Peer("trio-parallel", "trio_parallel:opened", "python", "trio-parallel"),
 ]
 NODE = [
-    Peer("Node: generic-pool + fork", "generic_pool.js", "node"),
-    Peer("Node: piscina (threads)", "piscina.js", "node"),
-    Peer("Node: tinypool (process)", "tinypool.js", "node"),
-    Peer("Node: workerpool (process)", "workerpool.js", "node"),
+    Peer("Node: generic-pool + fork", "generic_pool.js", "node", "generic-pool"),
+    Peer("Node: piscina (threads)", "piscina.js", "node", "piscina"),
+    Peer("Node: tinypool (process)", "tinypool.js", "node", "tinypool"),
+    Peer("Node: workerpool (process)", "workerpool.js", "node", "workerpool"),
     Peer("Node: fork per request", "fork_per_request.js", "node"),
 ]
 CALLS = [BARE, OWN, CODEC, PIPE, SOCKETPAIR, *PYTHON, *NODE]
 
+MSGSPEC = Peer('python -c "import msgspec"', "starts:python_with_msgspec", "floor")
+IMPORTED = Peer("the same, until it is imported", "starts:msgspec_imported", "floor")
+READY = Peer("asyncpool, spawn to ready", "starts:worker", "own")
 STARTS = [
     Peer("os.fork()", "starts:fork", "floor"),
     Peer("python -c pass", "starts:python", "floor"),
-    Peer('python -c "import msgspec"', "starts:python_with_msgspec", "floor"),
-    Peer("asyncpool, spawn to ready", "starts:worker", "own"),
+    MSGSPEC,
+    IMPORTED,
+    READY,
 ]
 MEMCPY = Peer("memcpy of 64 MiB", "memory:memcpy", "floor")
+OLD_MEMORY = Peer("floor, old memory", "large:old_memory", "floor")
+NEW_MEMORY = Peer("floor, new memory", "large:new_memory", "floor")
+LARGE = [OWN, OLD_MEMORY, NEW_MEMORY, *PYTHON]
 
 
-def through(executor: Executor) -> Callable[[int], Awaitable[Any]]:
+def through(executor: Executor, command: Command) -> Callable[[Any], Awaitable[Any]]:
     """How asyncio makes a call through any executor of processes."""
     loop = asyncio.get_running_loop()
-    return lambda number: loop.run_in_executor(executor, trivial, number)
+    return lambda argument: loop.run_in_executor(executor, command, argument)

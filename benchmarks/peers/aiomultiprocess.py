@@ -2,19 +2,20 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiomultiprocess
 from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS
+from peers import WORKERS, Command
 
 
-async def call(number: int) -> int:
-    return trivial(number)
+async def call(command: Command, argument: Any) -> Any:
+    return command(argument)
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     async with aiomultiprocess.Pool(WORKERS) as pool:
-        yield lambda number: pool.apply(call, (number,))
+        yield lambda argument: pool.apply(call, (command, argument))

@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import loky
+from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS, through
+from peers import WORKERS, Command, through
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     with loky.ProcessPoolExecutor(WORKERS) as executor:
-        yield through(executor)
+        yield through(executor, command)

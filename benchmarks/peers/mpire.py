@@ -9,19 +9,19 @@ import mpire
 from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS
+from peers import WORKERS, Command
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     loop = asyncio.get_running_loop()
     with mpire.WorkerPool(WORKERS, start_method="spawn", keep_alive=True) as pool:
 
-        def call(number: int) -> asyncio.Future[Any]:
+        def call(argument: Any) -> asyncio.Future[Any]:
             future = loop.create_future()
             pool.apply_async(
-                trivial,
-                (number,),
+                command,
+                (argument,),
                 callback=lambda value: loop.call_soon_threadsafe(future.set_result, value),
                 error_callback=lambda error: loop.call_soon_threadsafe(future.set_exception, error),
             )

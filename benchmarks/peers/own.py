@@ -8,10 +8,10 @@ from cold_worker import trivial
 from harness import Request
 
 import asyncpool
-from peers import WORKERS
+from peers import WORKERS, Command
 
 
 @contextlib.asynccontextmanager
-async def pool() -> AsyncIterator[Request]:
+async def pool(command: Command = trivial) -> AsyncIterator[Request]:
     async with asyncpool.Pool("cold_worker", min_size=WORKERS, max_size=WORKERS) as pool:
-        yield functools.partial(pool.run, trivial)
+        yield functools.partial(pool.run, command)

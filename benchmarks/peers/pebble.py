@@ -9,10 +9,10 @@ import pebble
 from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS
+from peers import WORKERS, Command
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     with pebble.ProcessPool(WORKERS, context=multiprocessing.get_context("spawn")) as pool:
-        yield lambda number: asyncio.wrap_future(pool.submit(trivial, None, number))
+        yield lambda argument: asyncio.wrap_future(pool.submit(command, None, argument))

@@ -5,13 +5,14 @@ import multiprocessing
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 
+from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS, through
+from peers import WORKERS, Command, through
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     # Not forked: a fork would copy the event loop. Once running it makes no difference.
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield through(executor)
+        yield through(executor, command)

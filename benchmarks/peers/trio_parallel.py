@@ -9,13 +9,13 @@ import trio_parallel
 from cold_worker import trivial
 from harness import Request
 
-from peers import WORKERS
+from peers import WORKERS, Command
 
 BACKEND = "trio"
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Request]:
+async def opened(command: Command = trivial) -> AsyncIterator[Request]:
     limiter = trio.CapacityLimiter(WORKERS)
     async with trio_parallel.open_worker_context() as context:
-        yield functools.partial(context.run_sync, trivial, limiter=limiter)
+        yield functools.partial(context.run_sync, command, limiter=limiter)
