@@ -45,7 +45,8 @@ class CommandTimeout(PoolError, TimeoutError):
 
     Attributes:
         stack: Where it was: the Python stack of each of its worker's threads, innermost call first, the main thread
-            last. Empty when it could not be had: a foreign program, a stopped process, a command that blocks signals.
+            last. Empty when the command stopped as it was asked to, and when it could not be had: a foreign program,
+            a stopped process, a command that blocks signals.
     """
 
     started = True

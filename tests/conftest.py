@@ -17,7 +17,7 @@ from asyncpool.testing import InlinePool
 from tests.support.processes import TAG, children, descriptors, end, tagged
 from tests.support.waiting import eventually_now
 
-GUARDED = {"integration", "faults"}
+GUARDED = {"integration", "faults", "benchmarks"}
 WARM = 3.0  # seconds that the kernel gets to clear away what was killed
 
 

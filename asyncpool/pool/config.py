@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,9 +27,10 @@ from asyncpool.protocol.messages import MAIN
 # `-m` would import runpy, 3 ms.
 BOOT = (
     "import sys; sys.path[:0] = {first}; sys.path += {last}; import asyncpool.worker.lean; from {main} import main; "
-    "main(stack={stack}, parent={parent}, linger={linger})"
+    "main(stack={stack}, parent={parent}, linger={linger}, own_path={own_path})"
 )
 STANDARD = str(Path(os.__file__).parent)  # the standard library's entry of sys.path
+ZIPPED = f"python{sys.version_info.major}{sys.version_info.minor}"  # the same, where it is in a .zip
 SMALLEST_MESSAGE = 64 * 1024  # bytes
 LARGEST_CONFIG = 512 * 1024  # bytes; Hello must fit into what a worker takes as its first frame
 
@@ -73,22 +75,21 @@ class Config:
         """
         if self.program is not None:
             return list(self.program)
-        first, last = _roots() if self._same_python() else ([], [])
-        boot = BOOT.format(first=first, last=last, main=main, stack=stack, parent=_parent(), linger=self.cpus > 1)
+        same = _is_this_python(self.executable)
+        first, last = _roots() if same else ([], [])
+        boot = BOOT.format(
+            first=first, last=last, main=main, stack=stack, parent=_parent(), linger=self.cpus > 1, own_path=not same
+        )
         return [self.executable, *_interpreter_flags(), "-P", "-c", boot]
 
     def sys_path(self) -> list[str]:
         """Return what a worker shall find modules by: all that this process does, made absolute.
 
-        Another Python gets only the application's own folders: the libraries of this one are not made for it.
+        Another Python gets only the application's own folders, ahead of what it has itself: the libraries of this one
+        are not made for it.
         """
         paths = [os.path.abspath(entry) for entry in sys.path]
-        if self._same_python():
-            return paths
-        return [path for path in paths if not path.startswith((sys.prefix, sys.base_prefix))]
-
-    def _same_python(self) -> bool:
-        return self.executable == sys.executable
+        return paths if _is_this_python(self.executable) else [path for path in paths if not _is_of_python(path)]
 
 
 def configure(
@@ -278,6 +279,27 @@ def _roots() -> tuple[list[str], list[str]]:
     before = [os.path.abspath(entry) for entry in sys.path[:standard]]
     ahead = [root for root in roots if root in before]
     return ahead, [root for root in roots if root not in ahead]
+
+
+def _is_this_python(executable: str) -> bool:
+    """Return whether it is the interpreter of this environment, maybe by another of its names.
+
+    Only names of one folder: that of a virtual environment may be a link to one that has other libraries.
+    """
+    here, there = Path(sys.executable), Path(shutil.which(executable) or executable).absolute()
+    if here == there:
+        return True
+    try:
+        return here.parent == there.parent and here.samefile(there)
+    except OSError:  # there is none: the worker's start will tell
+        return False
+
+
+def _is_of_python(path: str) -> bool:
+    """Return whether an entry of sys.path belongs to the interpreter and what is installed there."""
+    entry = Path(path)
+    packages = {"site-packages", "dist-packages"} & set(entry.parts)
+    return bool(packages) or entry.is_relative_to(STANDARD) or (entry.suffix == ".zip" and entry.stem == ZIPPED)
 
 
 def _parent() -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ LINES = 1000  # a second
 RECORDS = 2500  # a second, with the lines: the worker sends 1,000, but two of its seconds may fall into one of ours
 SPENT = 0.1  # seconds a second
 SECOND = 1.0
+_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)  # Linux has it
 
 logger: logging.Logger = logging.getLogger("asyncpool.worker")
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
@@ -98,7 +100,7 @@ class Journal:
         if not self._allowed(RECORDS):  # looked at no closer: who floods us must not hold up the loop
             self._suppress(1)
             return
-        began = time.monotonic()
+        began = _Stopwatch()
         try:
             made = self._made(_decode(data))
             there = logging.getLogger(made.name)
@@ -107,7 +109,7 @@ class Journal:
                 there.handle(made)
         except Exception:
             pass  # a foreign worker says what is none, or a handler or filter of the application's raises
-        self._spent += time.monotonic() - began
+        self._spent += began.spent()
 
     def close(self) -> None:
         """Tell what was suppressed last. Idempotent."""
@@ -173,10 +175,31 @@ class Journal:
         )
 
     def _do(self, log: Callable[[], object]) -> None:
-        began = time.monotonic()
+        began = _Stopwatch()
         try:
             log()
         except Exception:
             pass  # a handler or filter of the application's: that must not stop the drain
         self._lines += 1
-        self._spent += time.monotonic() - began
+        self._spent += began.spent()
+
+
+class _Stopwatch:
+    """Measures what a handler takes of the loop's time: not what others took meanwhile of a busy processor."""
+
+    __slots__ = ("_began", "_preempted", "_worked")
+
+    def __init__(self) -> None:
+        self._preempted, self._worked, self._began = _preemptions(), time.thread_time(), time.monotonic()
+
+    def spent(self) -> float:
+        """Return seconds since it was made; of the processor only, when that was taken away in between."""
+        ended = time.monotonic()
+        if _preemptions() != self._preempted:
+            return time.thread_time() - self._worked
+        return ended - self._began
+
+
+def _preemptions() -> int:
+    """Return how many times this thread has lost its processor to others."""
+    return 0 if _THREAD is None else resource.getrusage(_THREAD).ru_nivcsw

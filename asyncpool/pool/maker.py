@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from asyncpool.errors import PayloadError, ResultError
 from asyncpool.pool.call import Call, Reply
 from asyncpool.pool.config import Config
@@ -67,7 +69,7 @@ class Maker:
                 body = self.codec.encode(what)
                 size = len(body)
             else:
-                run, sent, named, large, lengths = _take_out(target.reference, args, kwargs, items)
+                run, sent, named, large, lengths = self._take_out(target.reference, args, kwargs, items)
                 what = messages.call(number, run, sent, named, told, credit, options.meta, lengths)
                 body = self.codec.encode(what)
                 size = len(body) + sum(lengths)
@@ -98,6 +100,14 @@ class Maker:
             call.exclusive = ledger.excludes(call)
         return call, target
 
+    def _take_out(
+        self, command: Reference, args: tuple[Any, ...], kwargs: dict[str, Any], items: int
+    ) -> tuple[Reference, Sequence[Any], Any, Sequence[Buffer], list[int]]:
+        """Return what is to be run with what in the body; then the buffers behind it, and their lengths."""
+        if items:  # encoded one by one: so are the named arguments
+            return messages.CHUNK, (command, args), msgspec.Raw(self.codec.encode(kwargs)), (), []
+        return command, *buffers.take_all_out(args, kwargs)
+
     def learn(self, command: Any) -> Target:
         """Return what is known of a command.
 
@@ -116,15 +126,6 @@ class Maker:
 
     def _look_at(self, command: Any) -> Target:
         return Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
-
-
-def _take_out(
-    command: Reference, args: tuple[Any, ...], kwargs: dict[str, Any], items: int
-) -> tuple[Reference, Sequence[Any], dict[str, Any], Sequence[Buffer], list[int]]:
-    """Return what is to be run with what in the body; then the buffers behind it, and their lengths."""
-    if items:
-        return messages.CHUNK, (command, args), kwargs, (), []
-    return command, *buffers.take_all_out(args, kwargs)
 
 
 def open_reply(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:

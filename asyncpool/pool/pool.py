@@ -71,7 +71,8 @@ class Pool(ManyCalls[Any]):
         modules: Modules, or names of modules, that each worker imports before it is ready; their ``@command``
             functions can be called by name.
         program: Instead of Python workers: program and arguments of anything that speaks the wire protocol.
-        executable: Python of the workers. Default: this one's.
+        executable: Python of the workers. Default: this one's. Another one needs asyncpool installed; it keeps the
+            libraries that it has, and finds the application's own folders ahead of them.
         min_size: Workers that are always there.
         max_size: Workers that take calls at most. Default: the processors that this process may use, by its affinity
             and its control groups' quotas, or *min_size* where that is more.

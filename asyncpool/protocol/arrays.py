@@ -81,6 +81,8 @@ def encode_scalar(value: Any) -> bytes:
         TypeError: It holds a Python object, or fields.
     """
     _check(value.dtype)
+    if not value.dtype.itemsize:
+        value = loaded().asarray(value)  # an empty text, which takes a character's place all the same
     return _encode((value.dtype.str, value.tobytes()))
 
 
@@ -142,6 +144,8 @@ def fit(annotation: Any, value: Any) -> Any:
     numpy = loaded()
     if issubclass(cls, numpy.generic):
         widened = (numpy.floating, int, float), (numpy.complexfloating, int, float, complex), (numpy.integer, int)
+        if issubclass(cls, numpy.bool_) and type(value) is bool:
+            return cls(value)
         for kind, *builtin in widened:
             if issubclass(cls, kind) and type(value) in builtin:
                 return _narrowed(cls, value)

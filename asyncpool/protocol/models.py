@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 _OPAQUE = ("url", "multi-host-url")  # the kinds of pydantic's schemas whose values are objects also in a dump
@@ -19,13 +20,29 @@ def is_model(cls: Any) -> bool:
 
 def to_plain(model: Any) -> Any:
     """Return what the model's class can be made of again."""
-    dumped = model.model_dump(round_trip=True, by_alias=True)  # round_trip: without computed fields
-    return _without_rests(dumped) if _leaves_rests(model.__class__) else dumped
+    cls = model.__class__
+    dumped = model.model_dump(round_trip=True, by_alias=not _has_two_names(cls))  # round_trip: no computed fields
+    return _without_rests(dumped) if _leaves_rests(cls) else dumped
 
 
 @functools.lru_cache(maxsize=512)
 def _leaves_rests(cls: Any) -> bool:
     """Say whether a dump may hold objects (addresses, URLs, secrets): most models pay for no second look at theirs."""
+    return any("serialization" in node or node.get("type") in _OPAQUE for node in _schemas(cls))
+
+
+@functools.lru_cache(maxsize=512)
+def _has_two_names(cls: Any) -> bool:
+    """Say whether a field, also of a model within, is written under an alias by which it is not read."""
+    for node in _schemas(cls):
+        written, read = node.get("serialization_alias"), node.get("validation_alias")
+        if isinstance(written, str) and written != read and [written] not in (read if isinstance(read, list) else []):
+            return True
+    return False
+
+
+def _schemas(cls: Any) -> Iterator[dict[str, Any]]:
+    """Yield pydantic's schema of a model, and each within it."""
     found: list[Any] = [cls.__pydantic_core_schema__]
     seen: set[int] = set()  # what a default holds may contain itself
     while found:
@@ -34,12 +51,10 @@ def _leaves_rests(cls: Any) -> bool:
             continue
         seen.add(id(node))
         if type(node) is dict:
-            if "serialization" in node or node.get("type") in _OPAQUE:
-                return True
+            yield node
             found.extend(node.values())
         elif type(node) in (list, tuple):
             found.extend(node)
-    return False
 
 
 def _without_rests(value: Any) -> Any:

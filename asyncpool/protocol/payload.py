@@ -106,8 +106,7 @@ class Codec:
         """
         if annotation is Any or annotation is object:
             return self.untyped
-        if not self._pickles:
-            _refuse_foreign_classes(annotation)
+        _refuse_foreign_classes(annotation, pickles=self._pickles)
         decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=self._from_ext).decode
         return _Typed(annotation, decode, self._builtin, imports=self._imports)
 
@@ -297,8 +296,8 @@ def _map_header(size: int) -> bytes:
     return b"\xde" + size.to_bytes(2, "big") if size < 2**16 else b"\xdf" + size.to_bytes(4, "big")
 
 
-def _refuse_foreign_classes(annotation: Any) -> None:
-    """Raise TypeError when *annotation* holds a class that nothing here knows how to build."""
+def _refuse_foreign_classes(annotation: Any, *, pickles: bool) -> None:
+    """Raise TypeError when *annotation* holds a class that nothing here knows how to build whole."""
     found: list[Any] = [msgspec.inspect.type_info(annotation)]
     seen: set[int] = set()
     while found:
@@ -306,11 +305,22 @@ def _refuse_foreign_classes(annotation: Any) -> None:
         if isinstance(node, (tuple, list)):
             found.extend(node)
         elif isinstance(node, msgspec.inspect.CustomType):
-            if not _is_known(node.cls):
+            if not pickles and not _is_known(node.cls):
                 raise TypeError(f"{_name(node.cls)} cannot travel between processes")
         elif isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(node) not in seen:
             seen.add(id(node))
+            _refuse_private_attributes(getattr(node, "cls", None))
             found.extend(getattr(node, name) for name in node.__struct_fields__)
+
+
+def _refuse_private_attributes(cls: Any) -> None:
+    """Raise TypeError for a class of attrs with attributes that msgspec would leave out without a word."""
+    for attribute in getattr(cls, "__attrs_attrs__", ()):
+        if attribute.init and attribute.name.startswith("_"):
+            raise TypeError(
+                f"{_name(cls)} cannot travel whole: its attribute {attribute.name!r} is private, and would be lost. "
+                "Name it without the underscore"
+            )
 
 
 def _is_known(cls: Any) -> bool:

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -24,12 +25,12 @@ FOREVER = 10.0**8  # seconds; time.sleep takes no infinity
 GARBAGE = b"This is no frame: asyncpool.testing was told to send garbage.\n"
 
 
-def main(*, stack: tuple[int, int] | None = None, parent: int = 0, linger: bool = False) -> None:
+def main(**how: Any) -> None:
     """Do as the real worker does, with the faults of the plan."""
     plan = msgspec.json.decode(sys.argv.pop(), type=Plan)
     plan.start(time.sleep)
     make_channel = functools.partial(FaultyChannel, plan=plan)
-    worker.main(stack=stack, parent=parent, linger=linger, make_channel=make_channel)
+    worker.main(**how, make_channel=make_channel)
 
 
 def command_line(argv: list[str], plan: Plan) -> list[str]:

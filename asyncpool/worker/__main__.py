@@ -27,6 +27,7 @@ def main(
     stack: tuple[int, int] | None = None,
     parent: int = 0,
     linger: bool = False,
+    own_path: bool = False,
     make_channel: Callable[[int, int, int], Channel] = Channel,
 ) -> None:
     """Greet the parent, import what it names, and serve until it says Stop, is gone, or SIGTERM has come.
@@ -35,6 +36,7 @@ def main(
         stack: Descriptor to write the stacks of all threads to, and the signal at which that is done.
         parent: Process id of the parent, to die with it; 0: only the parent sees to that.
         linger: It may linger for the next frame; see ``asyncpool.worker.linger``.
+        own_path: This is another Python than the parent's: it keeps its own ``sys.path``, behind what the parent names.
         make_channel: Makes the channel of two descriptors and a limit.
     """
     faulthandler.enable()  # a segfault leaves the Python stack at the end of stderr
@@ -52,7 +54,7 @@ def main(
         # waits for; what the application's own modules make is collected and finalized as ever.
         gc.freeze()
         script.known_as = hello.main
-        sys.path[:] = hello.sys_path
+        sys.path[:] = dict.fromkeys([*hello.sys_path, *sys.path]) if own_path else hello.sys_path
         registry, lifespan = prepare(hello)
     except (StartFailure, wire.FrameError) as error:
         sys.exit(f"asyncpool: {error}")
@@ -126,7 +128,7 @@ def _import(hello: Hello) -> list[types.ModuleType]:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
             raise StartFailure(
-                f"there is no module {name!r}; looked in {', '.join(hello.sys_path)} (the parent's sys.path)"
+                f"there is no module {name!r}; looked in {', '.join(sys.path)} (the parent's sys.path)"
             ) from None
         except SystemExit:
             sys.stderr.write(f"asyncpool: the module {name!r} called sys.exit() while it was imported\n")

@@ -30,7 +30,7 @@ class Channel:
         limit: The largest total of a received frame, in bytes.
     """
 
-    __slots__ = ("_buffers", "_most", "_reads", "_writes", "ahead", "limit")
+    __slots__ = ("_buffers", "_most", "_reads", "_writes", "ahead", "inherited", "limit")
 
     def __init__(self, reads: int, writes: int, limit: int) -> None:
         self._reads = reads
@@ -39,6 +39,7 @@ class Channel:
         self._buffers: list[wire.Received] = []
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
+        self.inherited: bool = False  # in a process that was forked, to which it does not belong
 
     def receive(self) -> wire.Buffer | None:
         """Return the body of the next frame, or None at the end of input.

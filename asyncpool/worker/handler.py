@@ -130,17 +130,24 @@ def _call() -> int | None:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the record has beyond the usual, as far as it can travel."""
+    """Return what the record has beyond the usual: as it is, or as text."""
     extra: dict[str, Any] = {}
     left = LONGEST_EXTRA
     for name, value in vars(record).items():
         if name in _STANDARD:
             continue
-        try:
-            encoded = messages.encode({name: value})
-        except Exception:  # encoding runs the user's own properties
-            continue
-        if len(encoded) <= left:
-            left -= len(encoded)
-            extra[name] = value
+        for make in (_itself, str):
+            try:
+                made = make(value)
+                encoded = messages.encode({name: made})
+            except Exception:  # it cannot travel; encoding runs the user's own properties
+                continue
+            if len(encoded) <= left:
+                left -= len(encoded)
+                extra[name] = made
+            break
     return extra
+
+
+def _itself(value: Any) -> Any:
+    return value

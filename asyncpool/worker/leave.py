@@ -136,11 +136,12 @@ class Leave:
         if _signal.getsignal(SIGTERM) == self._ask:
             _signal.signal(SIGTERM, _signal.SIG_DFL)
         _signal.set_wakeup_fd(-1)
-        for descriptor in (self._reads, self._writes):
+        for descriptor in {self._reads, self._writes} - {-1}:  # once: a child may fork in its turn
             try:
                 os.close(descriptor)
             except OSError:
                 pass  # the command has closed it
+        self._reads = self._writes = -1
         self._release()
 
 

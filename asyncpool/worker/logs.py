@@ -34,12 +34,12 @@ class Outbox:
         self.waiting: deque[bytes] = deque()
 
     def put(self, body: bytes) -> bool:
-        """Send a record, now or soon; False: it is dropped.
+        """Send a record, now or soon; False: it is dropped, since too many wait or it is larger than a message may be.
 
         Also from a signal handler or a finalizer that runs in the middle of our own writing: then the lock is ours,
         and whoever holds it sends the record when the frame is written.
         """
-        if len(self.waiting) >= MOST_WAITING:
+        if len(self.waiting) >= MOST_WAITING or len(body) > self._channel.limit:
             return False
         self.waiting.append(body)
         self.send()

@@ -11,9 +11,11 @@ Law 3: at Stop and at the end of input, what runs is finished. After SIGTERM the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from time import monotonic
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -24,7 +26,7 @@ from asyncpool.protocol.wire import Buffer
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
-from asyncpool.worker.session import Session
+from asyncpool.worker.session import LOOK_AFTER, Session
 
 _current: contextvars.ContextVar[Running] = contextvars.ContextVar("asyncpool running call")
 Begun = tuple[Running, Any]
@@ -32,23 +34,47 @@ Begun = tuple[Running, Any]
 
 def serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
-    _run(_serve(session, leave, lifespan, begun))
+    _run(_serve_and_leave(session, leave, lifespan, begun))
+
+
+async def _serve_and_leave(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
+    """Leave the plain lifespans before the loop is closed, which may wait long for a thread of its executor."""
+    try:
+        await _serve(session, leave, lifespan, begun)
+    finally:
+        with _out_of_the_loop():
+            lifespan.leave()
+
+
+@contextlib.contextmanager
+def _out_of_the_loop() -> Iterator[None]:
+    """Let plain code use ``asyncio.run``, as it may in a worker without a loop."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Do as ``asyncio.run``, and let no task of a command end the loop."""
     with asyncio.Runner() as runner:
         served = runner.get_loop().create_task(coroutine)
+        interrupted = False
         while not served.done():
             try:
                 runner.run(_wait(served))
             except (SystemExit, KeyboardInterrupt):
                 # A task of a command has raised it: asyncio gives it to whoever awaits that task, and stops the loop.
                 # Or SIGINT has come: then ``served`` is cancelled by now.
-                continue
-        if served.cancelled():
+                interrupted = served.cancelling() > 0
+        if not served.cancelled():
+            served.result()
+        elif interrupted:
             raise KeyboardInterrupt
-        served.result()
+        else:
+            sys.exit("asyncpool: the worker's main task was cancelled, as by a lifespan's task group that has failed")
 
 
 async def _wait(served: asyncio.Task[None]) -> None:
@@ -80,6 +106,9 @@ async def _serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begu
     session.announce(async_session)
     try:
         await async_session.serve(begun)
+    except asyncio.CancelledError:  # this is the worker's end, and no answer of its commands
+        session.channel.close()
+        raise
     finally:
         session.announce(session)
         leave.hang_up(session.channel, at_once=lifespan.count > 0)  # ``Runner`` waits for threads when it is closed
@@ -118,7 +147,7 @@ class AsyncSession(Session):
                 await asyncio.wait(self._tasks)
         finally:
             self._leave.on_asked = None
-            self._loop.remove_reader(self.channel.descriptor)
+            self._end()
             self._loop.remove_reader(self._leave.descriptor)
         if self._error is not None:
             raise self._error
@@ -150,7 +179,8 @@ class AsyncSession(Session):
 
     def _end(self) -> None:
         """Read no more. What waits for credit shall stop: none will come."""
-        self._loop.remove_reader(self.channel.descriptor)
+        if not self._ended.is_set():
+            self._loop.remove_reader(self.channel.descriptor)
         self._ended.set()
         with self._granted:
             self._granted.notify_all()
@@ -170,18 +200,17 @@ class AsyncSession(Session):
     def _go_on(self, call: Call) -> None:
         """Begin a call, and answer it now or by a task."""
         context = contextvars.copy_context()
-        asyncio._set_running_loop(None)  # a plain command may use asyncio.run, as it may in a worker without a loop
         try:
-            running, value = context.run(self.begin, call)
-            if isinstance(value, GeneratorType):
-                value = context.run(self.stream, running, value)
+            with _out_of_the_loop():
+                running, value = context.run(self.begin, call)
+                if isinstance(value, GeneratorType):
+                    value = context.run(self.stream, running, value)
             if isinstance(value, (CoroutineType, AsyncGeneratorType)):
                 self._start(running, value, context)
-                return
-            self.finish(running, value)
+            else:
+                self.finish(running, value)
         finally:
             self._held = None
-            asyncio._set_running_loop(self._loop)
 
     def invoke(self, running: Running, call: Call) -> Any:
         """Call its function, in a context that knows it."""
@@ -250,6 +279,9 @@ class AsyncSession(Session):
                 except Exception as error:
                     return self.refuse_update(running, error)
                 await self._send_update(running, body, buffers)
+                if monotonic() >= self._looked + LOOK_AFTER:  # who never waits would hear of no Cancel
+                    self.look_sometimes(running)
+                    await asyncio.sleep(0)
                 if running.stop:
                     raise Cancelled
             return None
@@ -324,6 +356,8 @@ class AsyncSession(Session):
         running = _current.get(None)
         if running is not None or not self.running:
             return running
+        if threading.get_ident() == self._thread and self._held is None:
+            return None  # a task of a lifespan, which is below no call
         if len(self.running) > 1:
             raise RuntimeError(
                 "several calls run in this worker, and this thread does not say below which it is: "

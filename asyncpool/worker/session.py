@@ -70,11 +70,15 @@ class Session(Runtime):
         self._bell: list[int] = []  # a pipe, once it is wanted, that wakes the threads that wait for credit
 
     def fall_silent(self) -> None:
-        """Of all that was announced, do nothing from now on: this is a process that was forked, and has no wire."""
+        """Of all that was announced, do nothing from now on: this is a process that was forked, and has no wire.
+
+        It ends where its command does; the worker's lifespans and its end are not its own.
+        """
         commands.runtime = Runtime()
         for running in self.running.values():
             running.settled = True  # for whoever has its context
         self.channel.let_go()
+        self.channel.inherited = True
 
     # --- frames ------------------------------------------------------------------------------------------------------
 
@@ -205,6 +209,8 @@ class Session(Runtime):
 
     def describe(self, number: int, error: BaseException, skip_frames: int) -> Failure:
         """Return an exception of a command as the reply that it is."""
+        if self.channel.inherited:
+            _end_child(error)
         if isinstance(error, Cancelled):
             return self.refuse_cancelled(number)
         return Failure(number, failure.describe(error, skip_frames=skip_frames))
@@ -215,6 +221,8 @@ class Session(Runtime):
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""
+        if running.settled and self.channel.inherited:
+            _end_child(None)
         if running.listening:
             self.settle(running)
         running.settled = True
@@ -380,6 +388,22 @@ class Session(Runtime):
         context = CallContext()  # of a lifespan, say
         context.slot = self.slot
         return context
+
+
+def _end_child(error: BaseException | None) -> None:
+    """End a process that a command has forked and that came back from it, as multiprocessing ends its own."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if error.code is not None and not isinstance(error.code, int):
+            sys.stderr.write(f"{error.code}\n")
+    elif error is not None:
+        import traceback
+
+        traceback.print_exception(error)
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 class Context(CallContext):

@@ -22,7 +22,8 @@ def protect() -> tuple[int, int]:
     os.close(nothing)
     os.dup2(2, 1)
     # A fork without exec inherits even these. Held there, the parent would not see this worker's end.
-    os.register_at_fork(after_in_child=lambda: _close(reads, writes))
+    held = [reads, writes]
+    os.register_at_fork(after_in_child=lambda: _close(held))
     if sys.stdout is not None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return reads, writes
@@ -36,9 +37,10 @@ def flush() -> None:
         pass  # the command closed or replaced it; that is its own affair
 
 
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
+def _close(held: list[int]) -> None:
+    """Close them once: a child that forks in its turn has given their numbers to files of its own."""
+    while held:
         try:
-            os.close(descriptor)
+            os.close(held.pop())
         except OSError:
             pass

@@ -91,9 +91,9 @@ def per_call(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float,
 def test_a_call_costs_little_more_than_its_frames(
     per_call: dict[str, tuple[float, float]], side: int, most: float
 ) -> None:
-    """Queue, limits, deadlines, counters, crash reports: the pool adds less than the loop and the codec take anyway.
+    """Queue, limits, deadlines, counters, crash reports: they add less than the loop and the codec take anyway.
 
-    The worker's floor has no poll, no SIGTERM, no context of a call and no check of arguments.
+    In the worker it is a little more: its floor has no poll, no SIGTERM, no context of a call, no check of arguments.
     """
     ours, floor = per_call["pool"][side], per_call["floors.codec"][side]
     assert 10_000 < floor < ours < most * floor, (

@@ -259,6 +259,28 @@ async def test_one_that_blocks_the_loop_hears_nothing(path: Path) -> None:
             assert there(pid) is lives
 
 
+async def test_a_generator_that_never_waits_hears_that_it_shall_stop(path: Path) -> None:
+    """At its next update, though it has credit for many more; its neighbours get their turn meanwhile."""
+    async with pool_of(2) as pool:
+        pid = await pool.run("pid")
+        async with pool.stream(coroutines.never_waits, str(path), 0.02) as updates:
+            assert [await anext(updates) for _ in range(3)] == [0, 1, 2]
+            assert await pool.run(coroutines.answer, 7) == 7
+        assert lines(path) == ["closed"]
+        assert await pool.run("pid") == pid
+
+
+async def test_a_chunk_of_commands_that_never_wait_stops_between_two_items(path: Path) -> None:
+    """The worker stays warm, and what comes after the item that ran is not begun."""
+    command = functools.partial(coroutines.computes, str(path))
+    async with pool_of() as pool:
+        pid = await pool.run("pid")
+        async with pool.map(command, [0.02] * 500, chunk=500, window=500) as done:
+            await anext(done)
+        assert 1 <= len(lines(path)) < 50
+        assert await pool.run("pid") == pid
+
+
 async def test_a_timeout_cancels_the_task_and_keeps_the_worker(path: Path) -> None:
     """CommandTimeout; with a clean-up that fails too. One that does not heed is killed and shows its stack."""
     async with pool_of(cancel_grace=0.2) as pool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from asyncpool import Event, PayloadError, Pool, WorkerStartError
+from asyncpool import Event, PayloadError, Pool, WorkerCrashed, WorkerStartError
 from tests.conftest import Gate
-from tests.support import async_lifespans, lifespans
+from tests.support import async_lifespans, coroutines, failing_lifespans, lifespans
 from tests.support.waiting import eventually
 
 SYNC = ["enter first", "enter second"]
@@ -109,6 +110,43 @@ async def test_an_async_lifespan_lives_on_the_loop_of_the_commands(trace: Trace)
         before = await pool.run(async_lifespans.ticked)
         await asyncio.sleep(0.05)
         assert await pool.run(async_lifespans.ticked) > before
+
+
+async def test_a_task_of_a_lifespan_is_below_no_call() -> None:
+    """Neither below the one that runs, nor in doubt among several: what it asks, emits and logs is its own."""
+    records: list[Any] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logging.getLogger("tests.kittens").addHandler(handler)
+    try:
+        async with Pool(failing_lifespans, max_size=1, concurrency=2, stderr="discard") as pool:
+            for calls in (1, 2):
+                found = await asyncio.gather(*(pool.run("what_was_seen") for _ in range(calls)))
+                assert {tuple(each) for each in found[0]} == {(0, 0)}
+            async with pool.stream("what_was_seen") as updates:
+                assert [each async for each in updates] == []
+    finally:
+        logging.getLogger("tests.kittens").removeHandler(handler)
+    assert {record.asyncpool_call for record in records} == {None}
+
+
+async def test_a_task_of_a_lifespan_that_fails_is_the_workers_end() -> None:
+    """Its calls crash, so that those which may be are run again; its own error stands in what they are told."""
+    async with Pool(failing_lifespans, max_size=1, concurrency=2, stderr="discard") as pool:
+        neighbour = asyncio.create_task(pool.options(retries=1).run("what_was_seen"))
+        with pytest.raises(WorkerCrashed) as caught:
+            await pool.run("let_it_fail")
+        assert caught.value.exit_code == 1
+        assert caught.value.started
+        assert "the feed is gone" in caught.value.stderr
+        assert await neighbour
+
+
+async def test_plain_ones_are_left_though_a_thread_of_an_async_command_hangs(trace: Trace) -> None:
+    """The interpreter waits for that thread; they do not."""
+    async with one(lifespans.__name__, trace) as pool:
+        assert await pool.options(timeout=0.2).run(coroutines.leaves_a_thread_behind, 60) is None
+    assert trace.lines() == SYNC + left(SYNC)
 
 
 async def test_aclose_at_once_leaves_them_too(module: str, trace: Trace) -> None:

@@ -116,6 +116,13 @@ async def test_partial_gives_the_arguments_before_the_item(chunk: int) -> None:
         assert [each async for each in sums] == [7, 8, 9]
 
 
+@CHUNKS
+async def test_named_arguments_may_be_large_integers(chunk: int) -> None:
+    """Beyond what MessagePack has a word for."""
+    async with small() as pool, pool.map(functools.partial(commands.add, second=2**128), range(3), chunk=chunk) as sums:
+        assert [each async for each in sums] == [2**128 + number for number in range(3)]
+
+
 async def test_chunks_make_few_calls(pool: Pool) -> None:
     """Ten items of ten go to a worker with one frame."""
     for window in (None, 12, 35):

@@ -336,3 +336,27 @@ async def context() -> list[Any]:
     here = asyncpool.call_context()
     there = await asyncio.to_thread(asyncpool.call_context)
     return [here.id, there.id, here.meta]
+
+
+@asyncpool.command
+async def never_waits(path: str, seconds: float) -> AsyncIterator[int]:
+    """Compute between updates, and await nothing."""
+    try:
+        for number in range(10_000):
+            yield number
+            time.sleep(seconds)  # noqa: ASYNC251 # that is the point
+    finally:
+        trace(path, "closed")
+
+
+@asyncpool.command
+async def computes(path: str, seconds: float) -> None:
+    """Compute, and await nothing."""
+    time.sleep(seconds)  # noqa: ASYNC251
+    trace(path, "computed")
+
+
+@asyncpool.command
+async def leaves_a_thread_behind(seconds: float) -> None:
+    """Leave a thread of the loop's executor to itself."""
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)

@@ -48,6 +48,19 @@ def test_a_scalar_arrives_as_itself(item):
     assert arrived == sent
 
 
+@pytest.mark.parametrize("empty", [numpy.str_(""), numpy.bytes_(b"")], ids=["str_", "bytes_"])
+def test_an_empty_text_arrives(empty):
+    """It has no bytes, and takes the place of a character all the same."""
+    arrived = untyped(empty)
+    assert type(arrived) is type(empty)
+    assert arrived == empty
+
+
+def test_a_bool_fits_numpys():
+    """As a float fits numpy's."""
+    assert payload.decoder(numpy.bool_).decode(payload.encode(True)) is numpy.True_
+
+
 def test_the_order_arrives():
     """An array in Fortran's order is laid out so again."""
     sent = numpy.asfortranarray(numpy.arange(6).reshape(2, 3))

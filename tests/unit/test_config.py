@@ -163,8 +163,30 @@ def test_the_parents_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch):
 
 def test_another_python_gets_only_the_applications_folders(monkeypatch: pytest.MonkeyPatch):
     """The libraries of this Python are not made for another one."""
-    monkeypatch.setattr(sys, "path", ["/app", f"{sys.prefix}/lib/site-packages", f"{sys.base_prefix}/lib/python3"])
-    assert configure(executable="/opt/python").sys_path() == ["/app"]
+    libraries = [
+        f"{sys.prefix}/lib/site-packages",
+        config.STANDARD,
+        f"{config.STANDARD}/lib-dynload",
+        "/usr/lib/python313.zip",
+    ]
+    monkeypatch.setattr("asyncpool.pool.config.ZIPPED", "python313")
+    monkeypatch.setattr(sys, "path", ["/app", *libraries, f"{sys.base_prefix}/src/app", sys.prefix])
+    assert configure(executable="/opt/python").sys_path() == ["/app", f"{sys.base_prefix}/src/app", sys.prefix]
+
+
+def test_another_name_of_this_python_is_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A link beside it is the same environment; one elsewhere may be that of another."""
+    python, beside, elsewhere = tmp_path / "bin/python", tmp_path / "bin/python3", tmp_path / "other/bin/python"
+    for name in (python, elsewhere):
+        name.parent.mkdir(parents=True)
+    python.touch()
+    python.chmod(0o755)
+    beside.symlink_to(python)
+    elsewhere.symlink_to(python)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "path", ["/app", config.STANDARD])
+    assert configure(executable=str(beside)).sys_path() == ["/app", config.STANDARD]
+    assert configure(executable=str(elsewhere)).sys_path() == ["/app"]
 
 
 def test_the_environment_is_copied():

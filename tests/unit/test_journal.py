@@ -1,5 +1,6 @@
 """A worker's lines as records of logging: bounded in number and in time."""
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ def loop() -> Loop:
 def journal(loop: Loop, handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Journal:
     """A journal whose handlers take the time of the loop's clock."""
     monkeypatch.setattr(time, "monotonic", loop.time)
+    monkeypatch.setattr("asyncpool.pool.journal._preemptions", lambda: 0)
     return Journal(loop, "cats", 1, lambda: (77, 5))
 
 
@@ -103,6 +105,20 @@ def test_a_slow_handler_gets_a_share_of_the_time(journal: Journal, handler: Hand
     assert loop.now == pytest.approx(0.12)
     assert loop.now >= SPENT
     journal.close()
+
+
+def test_what_others_take_of_a_busy_processor_is_no_handlers_fault(
+    journal: Journal, handler: Handler, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the thread was preempted, only what it worked counts."""
+
+    def take_long() -> None:
+        loop.now += 0.03
+
+    handler.then = take_long
+    monkeypatch.setattr("asyncpool.pool.journal._preemptions", itertools.count().__next__)
+    assert journal.write(b"\n" * 20) == 0
+    assert len(handler.texts) == 20
 
 
 def test_a_handler_that_raises_gets_every_line(journal: Journal, handler: Handler) -> None:

@@ -153,6 +153,30 @@ def test_a_model_arrives_by_annotation(model):
         assert payload.decoder(annotation).decode(payload.encode(value)) == value
 
 
+class Written(pydantic.BaseModel):
+    """Is written under names by which it is not read."""
+
+    model_config = pydantic.ConfigDict(
+        alias_generator=pydantic.AliasGenerator(
+            validation_alias=lambda name: f"in_{name}", serialization_alias=lambda name: f"out_{name}"
+        )
+    )
+    x: int = 0
+    home: "Written | None" = None
+
+
+class Camel(pydantic.BaseModel):
+    user_id: int = pydantic.Field(default=0, serialization_alias="userId")
+    inner: Written = Written()
+
+
+def test_a_model_that_is_written_under_other_names_than_it_is_read_arrives():
+    """Nothing falls back to its default without a word, also in a model within one whose own names agree."""
+    written = Written(in_x=5, in_home=Written(in_x=6))
+    for model in (written, Camel(user_id=7, inner=written), Box[Written](content=written)):
+        assert payload.decoder(type(model)).decode(payload.encode(model)) == model
+
+
 def test_a_strict_model_of_addresses_and_secrets_arrives():
     """What pydantic takes from text only in JSON."""
     model = server(StrictServer)

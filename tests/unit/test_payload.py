@@ -9,6 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
+import attrs
 import msgspec
 import pytest
 
@@ -300,6 +301,27 @@ def test_an_annotation_that_cannot_travel_is_refused_at_once(annotation):
     """A decoder for a class that nothing could build is not made: the mistake shows before the first call."""
     with pytest.raises(TypeError, match="Opaque"):
         payload.decoder(annotation)
+
+
+@attrs.define
+class Guarded:
+    name: str
+    _secret: int = 0
+
+
+@attrs.define
+class Internal:
+    name: str
+    _cache: dict = attrs.field(init=False, factory=dict)
+
+
+@pytest.mark.parametrize("codec", [payload.PLAIN, payload.Codec(pickles=True)], ids=["plain", "pickles"])
+def test_a_class_of_attrs_with_a_private_attribute_is_refused(codec):
+    """It would arrive with the default in the place of what was sent; one that nobody can give is no loss."""
+    for annotation in (Guarded, list[Guarded], Guarded | None):
+        with pytest.raises(TypeError, match=r"Guarded' cannot travel whole: its attribute '_secret' is private"):
+            codec.decoder(annotation)
+    assert codec.decoder(Internal).decode(payload.encode(Internal("Tom"))) == Internal("Tom")
 
 
 def test_lone_surrogates_are_a_value_error():
