@@ -178,9 +178,11 @@ class Caller:
             self._counters.count("rejected")
             raise full(supervisor)
         supervisor.ledger.open.add(call)
+        if (patience := options.acquire_timeout) is not None:
+            call.wait_limit = lambda: self.leases.wait_in_queue(supervisor, call, patience, background=True)
         supervisor.submit(call, call.submitted)
-        if call.worker is None and (options.acquire_timeout is not None or self.leases.held):
-            self.leases.wait_in_queue(supervisor, call, options.acquire_timeout, background=background)
+        if call.worker is None and (patience is not None or self.leases.held):
+            self.leases.wait_in_queue(supervisor, call, patience, background=background)
         return supervisor, call, target
 
     def submit(
@@ -204,10 +206,11 @@ class Caller:
         self.leases.check_none_here("broadcast")
         if options.on_update is not None:
             raise ValueError("broadcast() has no place for on_update=: run or stream the commands that send updates")
-        options = replace(options, retries=0)
+        options = replace(options, retries=0, key=None)
         workers = supervisor.scheduler.taking_workers()
         made = [self._maker.make(supervisor, command, args, kwargs, options) for _ in workers]
         calls = [call for call, _ in made]
+        title = calls[0].title if calls else ""
         for call in calls:
             call.moves = MOST_MOVES  # it is meant for this worker
             self._counters.submitted += 1
@@ -222,10 +225,13 @@ class Caller:
         except asyncio.CancelledError:
             await self.abandon(supervisor, *calls)
             raise
-        return _gather(
-            [Begun(self, supervisor, call, options.returns or target.result, target.updates) for call, target in made],
-            return_exceptions=options.return_exceptions,
-        )
+        begun = [
+            Begun(self, supervisor, call, options.returns or target.result, target.updates) for call, target in made
+        ]
+        results, errors = _gather(begun)
+        if errors and not options.return_exceptions:
+            raise ExceptionGroup(f"{title} failed on {len(errors)} of {len(results)} workers", errors)
+        return results
 
     @property
     def codec(self) -> payload.Codec:
@@ -301,11 +307,10 @@ async def _tell(updates: Stream[Any, Any], tell: Callable[[Any], Any]) -> Any:
         await updates.leave()
 
 
-def _gather(begun: list[Begun], *, return_exceptions: bool) -> list[Any]:
-    """Return the results of calls that are done; those of workers that were let go before their turn are left out.
+def _gather(begun: list[Begun]) -> tuple[list[Any], list[Exception]]:
+    """Return the results of calls that are done, errors among them, and the errors alone.
 
-    Raises:
-        ExceptionGroup: Some failed.
+    Those of workers that were let go before their turn are left out.
     """
     results: list[Any] = []
     errors: list[Exception] = []
@@ -317,6 +322,4 @@ def _gather(begun: list[Begun], *, return_exceptions: bool) -> list[Any]:
         except Exception as error:
             errors.append(error)
             results.append(error)
-    if errors and not return_exceptions:
-        raise ExceptionGroup(f"{begun[0].call.title} failed on {len(errors)} of {len(results)} workers", errors)
-    return results
+    return results, errors

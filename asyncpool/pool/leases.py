@@ -75,10 +75,13 @@ class Leases:
 
     def deadlock(self, supervisor: Supervisor) -> PoolError | None:
         """Return the error of a task that holds all workers and asks for one more, or None."""
-        task = asyncio.current_task()
-        held = sum(lease.ticket.owner is task and of.scheduler.takes(lease.ticket) for lease, of in self.held.items())
-        if held < supervisor.scheduler.limits.max_size:
+        task, scheduler = asyncio.current_task(), supervisor.scheduler
+        mine = [lease.ticket for lease in self.held if lease.ticket.owner is task and lease.ticket in scheduler.serving]
+        held = sum(scheduler.takes(ticket) for ticket in mine)
+        limits = scheduler.limits
+        if held < limits.max_size and len(mine) < limits.max_size + limits.surge:  # those that leave hold a place, too
             return None
+        held = len(mine)
         return PoolError(
             f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
             "run the command on a lease, release one, or raise max_size"

@@ -79,7 +79,7 @@ class Pool(ManyCalls[Any]):
         surge: Processes beyond *max_size* while an old worker ends and its successor starts.
         idle_timeout: Seconds; a worker beyond *min_size* that is idle for so long is retired. None: never.
         max_waiting: Calls beyond those that free and startable workers can take; one more raises PoolFull.
-        acquire_timeout: Seconds that a call may wait for a worker. None: as long as it takes.
+        acquire_timeout: Seconds that a call may wait for a worker, each time that it waits. None: as long as it takes.
         timeout: Seconds that a command may run, counted from its dispatch, unless command or call say otherwise.
         cancel_grace: Seconds that an async or cooperative command, or a generator, gets to stop before its worker is
             killed. A cancelled call waits until its command runs no more, for one second beyond that at most.

@@ -50,19 +50,21 @@ class Place:
     def open(self) -> Any:
         """Return the result, or raise the error."""
         if isinstance(self.outcome, BaseException):
+            self.tell(self.outcome)
             raise self.outcome
         assert self.begun is not None
         assert self.outcome is not None
         try:
             return self.begun.open(self.outcome)
         except Exception as error:
-            BaseException.add_note(error, self.whose)  # not the class's own
+            self.tell(error)
             raise
 
-    @property
-    def whose(self) -> str:
-        """Whose error it is, for a note."""
-        return f"This is item {self.number} of a map, counted from 0."
+    def tell(self, error: BaseException) -> None:
+        """Say in a note whose error it is."""
+        whose = f"This is item {self.number} of a map, counted from 0."
+        if whose not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, whose)  # not the class's own
 
 
 class Results(Generic[T]):
@@ -246,7 +248,7 @@ class Results(Generic[T]):
                 self._settle(place, error)
             if isinstance(error, PayloadError):
                 if len(places) == 1:
-                    error.add_note(places[0].whose)
+                    places[0].tell(error)
                 supervisor.room.look()  # it was this map's turn, and it takes no room
                 return
             raise
@@ -343,6 +345,8 @@ def results(
 def _unstarted(error: BaseException) -> BaseException:
     """Return the error for an item of a chunk that came after the one which the worker ended with."""
     its_own = copy.copy(error)
+    if hasattr(error, "__notes__"):
+        its_own.__notes__ = list(error.__notes__)
     if isinstance(its_own, AsyncPoolError):
         its_own.started = False
     return its_own

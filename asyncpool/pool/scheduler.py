@@ -45,6 +45,7 @@ class Scheduler(Succession):
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.serving: dict[Ticket, WorkerId] = {}
         self.failures: int = 0  # failed starts in a row
+        self._barren = 0  # of these, while nobody took tickets
         self._retry_at: float | None = None
         self._closing = False
         self._rested = Ranking()  # have answered a ping since they were of use; the warmest first
@@ -54,7 +55,7 @@ class Scheduler(Succession):
     @property
     def circuit_open(self) -> bool:
         """True while calls fail at once because no worker can be started."""
-        return self.failures >= CIRCUIT_OPENS_AT and self.taking == 0
+        return self._barren >= CIRCUIT_OPENS_AT and self.taking == 0
 
     @property
     def full(self) -> bool:
@@ -190,7 +191,7 @@ class Scheduler(Succession):
         record.seen = record.idle_since = now
         self.begin(worker, record, memory, now)
         self._look_again(worker, now)
-        self.failures = 0
+        self.failures = self._barren = 0
         self._retry_at = None
         return self._settle(now, self.take_over(worker), proven=worker)
 
@@ -198,6 +199,7 @@ class Scheduler(Succession):
         """A worker did not become ready; its process is still to be reaped."""
         self.move(worker, self.starting, self.retiring)
         self.failures += 1
+        self._barren += self.taking == 0
         self._retry_at = now + pause(self.failures, self._chance())
         return self._settle(now, [])
 
@@ -232,6 +234,7 @@ class Scheduler(Succession):
     def reaped(self, worker: WorkerId, now: float) -> list[Action]:
         """A retiring worker's process is gone."""
         self.strike(worker)
+        self._rested.drop(worker)
         return self._settle(now, [])
 
     # --- all of them -------------------------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ class Scheduler(Succession):
         unused = [worker for worker in due if worker in self.available and not self.available[worker].tickets]
         for worker in sorted(unused, key=lambda worker: self.available[worker].idle_since):  # the coldest first
             record, limit = self.available[worker], self.limits.idle_timeout
-            if limit is not None and self.live > self.limits.min_size and record.idle_since + limit <= now:
+            if limit is not None and self.taking > self.limits.min_size and record.idle_since + limit <= now:
                 actions += self.step_down(worker, "retired")
             elif self.limits.health_interval is not None and record.seen + self.limits.health_interval <= now:
                 actions.append(self._probe(worker))
@@ -292,7 +295,7 @@ class Scheduler(Succession):
         if self.circuit_open:
             actions.extend(Reject(ticket) for ticket in self.waiting)
             self.waiting.clear()
-        if self.worn and not self._closing and not self.failures:
+        if self.worn and not self._closing and (not self.failures or self._retry_at is None):
             actions.extend(self.make_room())
         if self.live - len(self.worn) < self.limits.max_size:
             actions.extend([self._spawn(now) for _ in range(self._spawns(now))])

@@ -65,6 +65,7 @@ class Supervisor:
             each is not None for each in (limits.idle_timeout, limits.health_interval, limits.max_lifetime)
         )
         self._warned_of_memory = False
+        self._restarts = 0  # that are waited for
         self._tasks: set[asyncio.Task[None]] = set()  # one for each worker
         self._supervising = False  # False: before the start and after the end
         self._ready = 0
@@ -111,12 +112,12 @@ class Supervisor:
         old = list(self.workers)
         now = self.loop.time()
         self._do(self.scheduler.restart(now), now)
+        self._restarts += 1
         try:
             enough = self._enough(len(old) + len(self.scheduler.starting))  # those will be ready too, and go
             await self._milestones.reach(lambda: enough() and not any(number in self.workers for number in old))
-        except WorkerStartError:
-            self.scheduler.keep()
-            raise
+        finally:
+            self._restarts -= 1
 
     async def resize(self, limits: Limits) -> None:
         """Set other limits, and return when as many workers take calls as they say.
@@ -443,6 +444,13 @@ class Supervisor:
                     self.ledger.fail(call, "crashed", WorkerCrashed(text, pid=worker.pid))
         now = self.loop.time()
         self._do(self.scheduler.lost(worker.number, now, moved), now)
+        if moved is not None:
+            self._wait_anew(moved)
+
+    def _wait_anew(self, call: Call) -> None:
+        """A call that goes to another worker may wait for that as long as for the first."""
+        if call.wait_limit is not None and call.worker is None:
+            call.wait_limit()
 
     def given_up(self, call: Call, error: Exception) -> None:
         """A call ended with its worker: it is run again if it may be, at the head of the queue."""
@@ -451,6 +459,7 @@ class Supervisor:
             call.provably_unstarted = False
             now = self.loop.time()
             self._do(self.scheduler.again(call, now), now)
+            self._wait_anew(call)
             return
         self.ledger.give_up(call, error)
 
@@ -465,6 +474,8 @@ class Supervisor:
             self._start_error = failure
             self._tell("start_failed", worker, reason=str(failure))
             self._do(self.scheduler.start_failed(worker.number, now), now)
+            if self._restarts:
+                self.scheduler.keep()  # now: whoever is told may ask for another restart at once
             self._milestones.fail(lambda: _again(failure))
         self._counters.exited[worker.cause] += 1
         self._tell("exited", worker, reason=worker.reason)

@@ -120,7 +120,7 @@ class Worker:
         self._last: Call | None = None  # the call that was the last frame sent
         self._nonce = 0
         self._timer: Deadline | None = None  # of its start, a ping or its stop
-        self._bounds: list[asyncio.TimerHandle] = []  # of its end
+        self._bounds: list[Deadline] = []  # of its end
 
     @property
     def stderr_dropped(self) -> int:
@@ -397,7 +397,7 @@ class Worker:
             return
         self._end("crashed", None)
         grace = LIFESPAN_GRACE if self._has_lifespans else EXIT_GRACE
-        self._bounds.append(self._loop.call_later(grace, lambda: self.kill("crashed", LIVED_ON)))
+        self._bounds.append(Deadline(self._loop, grace, lambda: self.kill("crashed", LIVED_ON)))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -421,7 +421,8 @@ class Worker:
     def _end(self, cause: Cause, reason: str | None, *, proof: bool = True) -> None:
         """Begin the end, whatever has brought it. With *proof*, look for what shows that a call never started."""
         if self.state in (State.ENDING, State.GONE):
-            self.reason = self.reason or reason
+            if reason == LIVED_ON or self._problem is not None:  # else it ends already, whoever wants that too
+                self.reason = self.reason or reason
             return
         if self.state is not State.STOPPING:
             self.cause = "start_failed" if not self._was_ready and cause in ("crashed", "protocol") else cause
@@ -434,7 +435,7 @@ class Worker:
             moved = self._unstarted()
         for call in self.calls.values():
             call.cancel_deadline()  # it must not time out while it waits to be run again
-        self._bounds.append(self._loop.call_later(EXIT_BOUND, self._give_up_calls))
+        self._bounds.append(Deadline(self._loop, EXIT_BOUND, self._give_up_calls))
         if self._was_ready:
             self._owner.lost(self, moved)
 
@@ -467,7 +468,7 @@ class Worker:
         if self.state is State.READY and self._die_of_dump():
             self._end(cause, reason, proof=False)
             assert self._child is not None
-            self._bounds.append(self._loop.call_later(STACK_GRACE, self._child.kill))
+            self._bounds.append(Deadline(self._loop, STACK_GRACE, self._child.kill))
         else:
             self.kill(cause, reason)
 

@@ -234,6 +234,7 @@ class WorkerThread:
         self._killed = True
         self._code = -signal.SIGKILL
         self._cut_off()
+        self._loop.call_soon_threadsafe(self._told.set)  # whoever waits for its end need not do so for ever
         self._cancel_commands()  # its event loop goes on past the exception, until nothing runs there
         raise Killed
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asyncpool import (
+    AcquireTimeout,
     CommandTimeout,
     Pool,
     PoolClosed,
@@ -17,6 +18,7 @@ from asyncpool import (
     WorkerCrashed,
     WorkerStartError,
 )
+from asyncpool.testing import Faults
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.waiting import eventually
@@ -205,3 +207,30 @@ async def test_a_call_that_crashed_once_has_started_whatever_comes_after(
         with pytest.raises(UnknownCommand) as second:
             await pool.options(retries=1).run("once")
         assert not second.value.started
+
+
+async def test_a_call_that_is_run_again_waits_no_longer_than_acquire_timeout(tmp_path: Path) -> None:
+    """For its next worker as for its first: also when that one is long in coming."""
+    trace = tmp_path / "trace"
+    async with Pool(commands, max_size=1, acquire_timeout=0.3, stderr="discard") as pool:
+        with Faults(slow_start=60):
+            async with asyncio.timeout(20):
+                with pytest.raises(AcquireTimeout) as caught:
+                    await pool.options(retries=1).run("append_and", str(trace), "x", "crash")
+    assert caught.value.started is True
+    assert runs(trace) == 1
+
+
+async def test_a_call_that_is_moved_waits_no_longer_than_acquire_timeout() -> None:
+    """It never started, and its worker was killed before it read it."""
+    async with Pool(commands, max_size=1, acquire_timeout=0.3, stderr="discard") as pool:
+        pid = await pool.run("pid")
+        with Faults(slow_start=60):
+            os.kill(pid, signal.SIGSTOP)
+            moved = asyncio.create_task(pool.run("echo", 1))
+            await eventually(lambda: pool.stats().running == 1)
+            os.kill(pid, signal.SIGKILL)
+            async with asyncio.timeout(20):
+                with pytest.raises(AcquireTimeout) as caught:
+                    await moved
+    assert caught.value.started is False

@@ -70,6 +70,25 @@ async def test_failures_come_as_one_group() -> None:
         assert pool.stats().exited == {}
 
 
+async def test_crashes_come_as_one_group() -> None:
+    """Each of its one and only run."""
+    async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool:
+        with pytest.raises(ExceptionGroup, match="crash failed on 2 of 2 workers"):
+            await pool.broadcast("crash", 9)
+
+
+async def test_it_takes_a_key_to_no_other_worker() -> None:
+    """It is about all of them."""
+    async with three() as pool:
+        about_tom = pool.options(key="Tom")
+        async with pool.acquire() as first, pool.acquire():
+            home = await about_tom.run("pid")
+            assert home != first.pid
+        for _ in range(3):
+            await about_tom.broadcast("pid")
+            assert await about_tom.run("pid") == home
+
+
 async def test_a_worker_that_dies_meanwhile_gives_its_error(gate: Gate) -> None:
     """Whether it had begun or not; the others are not touched, and it runs nowhere else."""
     async with three() as pool:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import asyncpool
-from asyncpool import CommandError, CommandTimeout, Pool, PoolClosed, WorkerStartError
+from asyncpool import CommandError, CommandTimeout, Pool, PoolClosed, WorkerCrashed, WorkerStartError
 from asyncpool.pool.stream import WINDOW
 from asyncpool.pool.worker import Worker
 from asyncpool.testing import Faults, InlinePool
 from asyncpool.worker import loop
-from tests.support import commands, streams
+from tests.support import commands, coroutines, streams
 from tests.support.processes import children
 from tests.support.waiting import eventually, steps
 
@@ -160,6 +160,20 @@ async def test_an_async_worker_that_is_killed_before_its_loop_runs_ends_too(
         await asyncio.wait([closing, nap])
         assert isinstance(nap.exception(), PoolClosed)
     assert caplog.records == []
+
+
+async def test_a_worker_that_crashes_with_a_thread_at_work_is_replaced_soon(tmp_path: Path) -> None:
+    """As one that is killed: nobody waits for what cannot be stopped."""
+    with Faults(crash_at=2):
+        async with InlinePool(commands, coroutines, max_size=1, surge=0, concurrency=2) as pool:
+            held_up = asyncio.create_task(pool.run(coroutines.waits_in_a_thread, str(tmp_path / "begun"), 8))
+            await eventually((tmp_path / "begun").exists)
+            with pytest.raises(WorkerCrashed):
+                await pool.run(coroutines.answer, 1)
+            with pytest.raises(WorkerCrashed):
+                await held_up
+            async with asyncio.timeout(5):
+                assert await pool.run("echo", 2) == 2
 
 
 @pytest.mark.parametrize("pool_class", [Pool, InlinePool], indirect=True)

@@ -183,6 +183,21 @@ async def test_a_task_that_holds_all_workers_is_told_instead_of_waiting_for_itse
 
 
 @pytest.mark.contract
+async def test_a_task_whose_leased_worker_is_to_go_is_told_that_no_other_can_take_its_place() -> None:
+    """Without surge there is room for none, and the lease is this task's own."""
+    async with Pool(commands, max_size=1, surge=0, stderr="discard") as pool:
+        async with pool.acquire() as worker:
+            restarting = asyncio.create_task(pool.restart())
+            await steps(3)
+            with pytest.raises(PoolError, match=r"this task holds all 1 workers of the pool as leases"):
+                async with asyncio.timeout(5):
+                    await pool.run("echo")
+            assert await worker.run("echo", 1) == 1
+        await restarting
+        assert await pool.run("echo", 2) == 2
+
+
+@pytest.mark.contract
 async def test_a_cancelled_acquire_leaks_no_worker(gate: Gate) -> None:
     """Cancelled in the queue, in the step of the grant, or just after: all workers are free again."""
     async with Pool(commands, max_size=1, stderr="discard") as pool:

@@ -397,6 +397,8 @@ async def test_a_crash_in_a_chunk_leaves_no_doubt_about_more_than_one(pool: Pool
         results = [each async for each in done]
     assert results[:3] == [0, 1, 2]
     assert [type(each) for each in results[3:]] == [WorkerCrashed] * 3
+    notes = [each.__notes__ for each in results[3:]]  # type: ignore[union-attr]
+    assert notes == [[f"This is item {number} of a map, counted from 0."] for number in (3, 4, 5)]
     assert [each.started for each in results[3:]] == [True, False, False]  # type: ignore[union-attr]
     assert results[3].signal == signal.SIGKILL  # type: ignore[union-attr]
     assert pool.stats().outcomes["crashed"] == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncpool import Event, Pool, PoolClosed, WorkerStartError
+from asyncpool.testing import Faults, InlinePool
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.waiting import eventually
@@ -204,6 +205,23 @@ async def test_a_restart_that_fails_leaves_the_old_ones_serving(
         module.write_text("import asyncpool\n@asyncpool.command\ndef version(): return 22\n")
         await pool.restart()
         assert await pool.run("version") == 22
+
+
+async def test_a_restart_asked_for_when_another_has_failed_ends_too() -> None:
+    """Who is told first may ask again before the other is told."""
+    async with InlinePool(commands, max_size=1) as pool:
+
+        async def again() -> None:
+            with pytest.raises(WorkerStartError):
+                await pool.restart()
+            await pool.restart()
+
+        with Faults(fail_starts=1):
+            async with asyncio.timeout(20):
+                first, second = await asyncio.gather(again(), pool.restart(), return_exceptions=True)
+        assert first is None
+        assert isinstance(second, WorkerStartError)
+        assert await pool.run("echo", 1) == 1
 
 
 async def test_restarts_at_the_same_time_both_end() -> None:

@@ -360,3 +360,12 @@ async def computes(path: str, seconds: float) -> None:
 async def leaves_a_thread_behind(seconds: float) -> None:
     """Leave a thread of the loop's executor to itself."""
     asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+
+
+@asyncpool.command
+async def waits_in_a_thread(path: str, seconds: float) -> None:
+    def wait() -> None:
+        trace(path, "begun")
+        time.sleep(seconds)
+
+    await asyncio.to_thread(wait)

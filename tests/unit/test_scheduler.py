@@ -325,6 +325,56 @@ def test_failed_starts_do_not_touch_calls_while_a_worker_is_live():
     assert [Assign(1, waiting)] == scheduler.finished(busy, now)
 
 
+def test_what_failed_while_a_worker_was_live_fails_no_call_when_that_is_gone():
+    """A successor may be unable to start beside the worker that it replaces: without it, it has its chance."""
+    scheduler = make(1, max_size=2)
+    busy, waiting, late = tickets(3)
+    scheduler.submit(busy, 1.0)
+    scheduler.submit(waiting, 1.0)
+    now = 1.0
+    for _ in range(5):
+        number = next(iter(scheduler.starting))
+        scheduler.start_failed(number, now)
+        scheduler.reaped(number, now)
+        now = scheduler.deadline()
+        scheduler.tick(now)
+    assert scheduler.lost(1, now) == []
+    assert scheduler.submit(late, now) == []
+    for _ in range(2):
+        number = next(iter(scheduler.starting))
+        assert scheduler.start_failed(number, now) == []
+        scheduler.reaped(number, now)
+        now = scheduler.deadline()
+        scheduler.tick(now)
+    assert [Reject(waiting), Reject(late)] == scheduler.start_failed(next(iter(scheduler.starting)), now)
+
+
+def test_the_only_worker_is_not_retired_while_its_successor_starts():
+    """However long it was idle: one that starts serves nobody yet, and may fail."""
+    scheduler = make(1, idle_timeout=5.0, health_interval=2.0)
+    assert [Spawn(2)] == scheduler.restart(100.0)
+    assert not [each for each in scheduler.tick(200.0) if isinstance(each, Retire)]
+    scheduler.start_failed(2, 201.0)
+    assert scheduler.idle() == 1
+
+
+def test_a_failed_start_of_a_worker_that_is_wanted_no_more_holds_up_no_restart():
+    """Without surge an old worker goes first, and nobody else can show that workers start."""
+    scheduler = make(1, max_size=2, surge=0)
+    busy, waiting = tickets(2)
+    scheduler.submit(busy, 1.0)
+    assert [Spawn(2)] == scheduler.submit(waiting, 1.0)
+    scheduler.start_failed(2, 2.0)
+    scheduler.reaped(2, 2.0)
+    scheduler.withdraw(waiting)
+    scheduler.finished(busy, 2.0)
+    scheduler.resize(Limits(min_size=1, max_size=1, surge=0), 2.0)
+    actions = scheduler.restart(2.0)
+    while (due := scheduler.deadline()) is not None and due < 60.0:
+        actions += scheduler.tick(due)
+    assert [Retire(1, "restarted")] == actions
+
+
 def test_full_counts_what_exceeds_the_workers():
     """max_waiting is of the calls beyond those that free, starting and startable workers will take."""
     scheduler = make(1, max_size=2, max_waiting=1)
