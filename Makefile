@@ -50,11 +50,10 @@ format: $(VENV)/.lint  ## Format the code and mend what ruff can
 
 .PHONY: bench
 bench: $(VENV)/.bench $(NODE)/.installed  ## Measure everything against every peer (25 minutes), RUNS times, and write the page
-	rm -rf benchmarks/results/run-*
-	@set -e; for run in $$(seq $(RUNS)); do for name in $(BENCHMARKS); do \
-		$(BIN)/python benchmarks/$$name.py --svg --json benchmarks/results/run-$$run/$$name.json $(ARGS); \
-	done; done
-	$(BIN)/python benchmarks/report.py --results benchmarks/results/run-*
+	@rm -rf benchmarks/results/run-*; failed=0; for run in $$(seq -w $(RUNS)); do for name in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$name.py --svg --json benchmarks/results/run-$$run/$$name.json $(ARGS) || failed=1; \
+	done; done; \
+	$(BIN)/python benchmarks/report.py --results benchmarks/results/run-* && exit $$failed
 
 # Of the npm registry; without node or without the registry its pools are told as not measured.
 $(NODE)/.installed: benchmarks/node/package.json

@@ -37,7 +37,7 @@ class PoolFull(PoolError):
 
 
 class AcquireTimeout(PoolError, TimeoutError):
-    """No worker came free within ``acquire_timeout`` seconds. The command never ran."""
+    """No worker came free within ``acquire_timeout`` seconds: nothing ran, but for a run that crashed before."""
 
 
 class CommandTimeout(PoolError, TimeoutError):

@@ -164,8 +164,6 @@ def budgets(measured: Sequence[Contender], bound: Sequence[Contender], loop: str
     one, hundred = f"one call after another, {loop}", f"100 calls at a time, {loop}"
     article, piscina = peers.NODE[0].name, peers.NODE[1].name
     python = [peer.name for peer in peers.PYTHON]
-    absent = any(many(name) is None for name in python)
-    best = "the best Python pool of those measured" if absent else "the best Python pool"
     floor = [Budget(one, peers.CODEC.name, 1.3, alone(peers.CODEC.name))]
     for each in bound:
         if each.peer == peers.CODEC:
@@ -176,7 +174,7 @@ def budgets(measured: Sequence[Contender], bound: Sequence[Contender], loop: str
         Budget(one, "anyio.to_process", 0.45, alone("anyio.to_process")),
         Budget(one, "ProcessPoolExecutor", 0.25, alone("ProcessPoolExecutor")),
         Budget(one, article, 0.8, alone(article)),
-        Budget(hundred, best, 5, many(*python), at_least=True),
+        Budget(hundred, "the best Python pool", 5, many(*python), at_least=True),
         Budget(hundred, article, 1.5, many(article), at_least=True),
         Budget(hundred, piscina, 1, many(piscina), at_least=True),
     ]

@@ -159,16 +159,9 @@ async def measure(todo: Sequence[Case], rounds: int, advance: Callable[[], None]
 
 def _most_resident(command: Command) -> int:
     """What one cold process has of memory at its most, in bytes."""
-    process = subprocess.Popen([sys.executable, "-I", cold_worker.__file__], stdin=PIPE, stdout=PIPE)
-    assert process.stdin
-    assert process.stdout
-    with process.stdin, process.stdout:
-        process.stdin.write(_frame(command, 7))
-        process.stdin.flush()
-        process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return used.ru_maxrss * 1024
+    cold = [sys.executable, "-I", cold_worker.__file__, "--resident"]
+    told = subprocess.run(cold, input=_frame(command, 7), stdout=PIPE, stderr=PIPE, check=True).stderr
+    return int(told)
 
 
 async def _batch(pool: asyncpool.Pool, side: Side, request: harness.Request, count: int, at_a_time: int) -> None:

@@ -29,14 +29,19 @@ def say(answers: int, **what: Any) -> None:
 async def serve(opened: Any, first: object, answers: int) -> None:
     import anyio.to_thread
     import harness
-    import values
 
     async with opened() as request:
         say(answers, ready=plain(await request(first)))
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             asked = json.loads(line)
-            batch = await (values.batch if "kind" in asked else harness.batch)(request, **asked)
+            batch = await (_batch_of_values if "kind" in asked else harness.batch)(request, **asked)
             say(answers, latencies=batch.latencies, elapsed=batch.elapsed)
+
+
+async def _batch_of_values(request: Any, **asked: Any) -> Any:
+    import values  # and with it numpy, which the others do without
+
+    return await values.batch(request, **asked)
 
 
 def plain(answer: object) -> int | None:

@@ -66,16 +66,19 @@ def _origin(runs: Sequence[Run]) -> list[str]:
 
 def _budgets(runs: Sequence[Run]) -> list[str]:
     """Each budget with what was measured in each run."""
-    by_budget: dict[tuple[str, str, float, bool], list[Budget]] = {}
-    for run in runs:
+    by_budget: dict[tuple[str, str], dict[int, Budget]] = {}
+    for number, run in enumerate(runs):
         for each in (Budget(**told) for results in run.values() for told in results.get("budgets", [])):
-            by_budget.setdefault((each.what, each.against, each.limit, each.at_least), []).append(each)
+            by_budget.setdefault((each.what, each.against), {})[number] = each
     if not by_budget:
         return []
-    rows = [[*of[0].words(), *(each.told() for each in of), _verdict(of)] for of in by_budget.values()]
+    rows = []
+    for of in by_budget.values():
+        figures = [of[number].told() if number in of else "" for number in range(len(runs))]
+        rows.append([*next(iter(of.values())).words(), *figures, _verdict([*of.values()])])
     columns = ["measured"] if len(runs) == 1 else [f"run {number}" for number in range(1, len(runs) + 1)]
     table = Figures("", ["", "against", "budget", *columns, ""], words=2, rows=rows)
-    missed = sum(any(each.met is False for each in of) for of in by_budget.values())
+    missed = sum(any(each.met is False for each in of.values()) for of in by_budget.values())
     verdict = "All that were measured are met." if not missed else f"{missed} of {len(by_budget)} are missed."
     verdict = verdict.replace("missed", "missed, or were once") if missed and len(runs) > 1 else verdict
     return ["## Budgets", f"What the design allows, as ratios of asyncpool to others. {verdict}", table.markdown()]

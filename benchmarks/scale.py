@@ -7,10 +7,12 @@ takes of memory is measured first, in a process that has not used any yet, with 
 import argparse
 import asyncio
 import gc
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -71,6 +73,11 @@ async def memory_of_waiting(calls: int) -> float:
             each.cancel()
         await asyncio.gather(blocking, *waiting, return_exceptions=True)
     return per_call
+
+
+def memory_of_waiting_alone(calls: int, loop: str) -> float:
+    """The same in a process of its own."""
+    return harness.run(lambda: memory_of_waiting(calls), loop)
 
 
 async def time_with_waiting(waiting: int, calls: int) -> float:
@@ -144,7 +151,9 @@ async def growth() -> dict[str, float]:
 
 def measure(loop: str, rounds: int, scale: float, advance: Callable[[], None]) -> Measured:
     """Do everything, in rounds."""
-    found = Measured(bytes_waiting=harness.run(lambda: memory_of_waiting(round(100_000 * scale)), loop))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        waiting = round(100_000 * scale)
+        found = Measured(bytes_waiting=fresh.submit(memory_of_waiting_alone, waiting, loop).result())
     advance()
     for _ in range(rounds):
         for waiting in WAITING:

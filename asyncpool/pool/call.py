@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -113,7 +113,7 @@ class Call(msgspec.Struct, eq=False):
         verdict: Why the pool stopped it; raised once the worker is gone.
         abandoned: Its caller was cancelled.
         exclusive: It takes all slots of its worker.
-        wait_limit: Limits its wait for a worker, where that is limited, each time that it waits.
+        patience: Seconds that it may wait for a worker, each time that it waits; None: as long as it takes.
     """
 
     id: int
@@ -144,7 +144,7 @@ class Call(msgspec.Struct, eq=False):
     abandoned: bool = False
     asked_to_stop: bool = False
     exclusive: bool = False
-    wait_limit: Callable[[], None] | None = None
+    patience: float | None = None
 
     @property
     def title(self) -> str:

@@ -178,11 +178,10 @@ class Caller:
             self._counters.count("rejected")
             raise full(supervisor)
         supervisor.ledger.open.add(call)
-        if (patience := options.acquire_timeout) is not None:
-            call.wait_limit = lambda: self.leases.wait_in_queue(supervisor, call, patience, background=True)
+        call.patience = options.acquire_timeout
         supervisor.submit(call, call.submitted)
-        if call.worker is None and (patience is not None or self.leases.held):
-            self.leases.wait_in_queue(supervisor, call, patience, background=background)
+        if call.worker is None and (call.patience is not None or self.leases.held):
+            self.leases.wait_in_queue(supervisor, call, call.patience, background=background)
         return supervisor, call, target
 
     def submit(

@@ -50,7 +50,8 @@ class Calls(Generic[D]):
                 one. UnknownCommand and ArgumentError: nothing ran. ResultError: its result cannot travel.
             PayloadError: The command or an argument cannot travel. No worker was touched.
             PoolFull: ``max_waiting`` calls already wait. Nothing was sent.
-            AcquireTimeout: No worker came free within ``acquire_timeout`` seconds. The command never ran.
+            AcquireTimeout: No worker came free within ``acquire_timeout`` seconds; with ``retries``, maybe after a run
+                that crashed.
             CommandTimeout: The command ran longer than its timeout and was stopped.
             WorkerCrashed: The worker ended while it had the call.
             WorkerStartError: No worker is live, and none can be started.

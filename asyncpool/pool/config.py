@@ -47,6 +47,7 @@ class Config:
     modules: tuple[str, ...]
     program: tuple[str, ...] | None
     executable: str
+    own_path: bool  # it is another Python than this one, with libraries of its own
     cpus: int
     limits: Limits
     acquire_timeout: float | None
@@ -75,11 +76,9 @@ class Config:
         """
         if self.program is not None:
             return list(self.program)
-        same = _is_this_python(self.executable)
-        first, last = _roots() if same else ([], [])
-        boot = BOOT.format(
-            first=first, last=last, main=main, stack=stack, parent=_parent(), linger=self.cpus > 1, own_path=not same
-        )
+        first, last = ([], []) if self.own_path else _roots()
+        how = {"main": main, "stack": stack, "parent": _parent(), "linger": self.cpus > 1, "own_path": self.own_path}
+        boot = BOOT.format(first=first, last=last, **how)
         return [self.executable, *_interpreter_flags(), "-P", "-c", boot]
 
     def sys_path(self) -> list[str]:
@@ -89,7 +88,7 @@ class Config:
         are not made for it.
         """
         paths = [os.path.abspath(entry) for entry in sys.path]
-        return paths if _is_this_python(self.executable) else [path for path in paths if not _is_of_python(path)]
+        return [path for path in paths if not _is_of_python(path)] if self.own_path else paths
 
 
 def configure(
@@ -148,6 +147,7 @@ def configure(
         modules=tuple(_module_name(module) for module in modules),
         program=None if program is None else tuple(program),
         executable=python,
+        own_path=not _is_this_python(python),
         cpus=cpus,
         limits=limits,
         config=_encoded(config, rest["allow_pickle"]),

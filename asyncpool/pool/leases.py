@@ -7,11 +7,9 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, NoReturn
 
-from asyncpool.errors import AcquireTimeout, PoolError, PoolFull
+from asyncpool.errors import PoolError, PoolFull
 from asyncpool.pool.call import Call
-from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.lease import RELEASED, Lease, LeaseTicket, Ways
-from asyncpool.pool.stats import Outcome
 from asyncpool.pool.supervisor import Supervisor
 
 
@@ -77,13 +75,13 @@ class Leases:
         """Return the error of a task that holds all workers and asks for one more, or None."""
         task, scheduler = asyncio.current_task(), supervisor.scheduler
         mine = [lease.ticket for lease in self.held if lease.ticket.owner is task and lease.ticket in scheduler.serving]
-        held = sum(scheduler.takes(ticket) for ticket in mine)
-        limits = scheduler.limits
-        if held < limits.max_size and len(mine) < limits.max_size + limits.surge:  # those that leave hold a place, too
+        staying, limits = sum(scheduler.takes(ticket) for ticket in mine), scheduler.limits
+        # Those that are to go hold their places until they are released, where nobody else's serves meanwhile.
+        no_room = len(mine) >= limits.max_size + limits.surge and scheduler.live <= staying
+        if staying < limits.max_size and not no_room:
             return None
-        held = len(mine)
         return PoolError(
-            f"this task holds all {held} workers of the pool as leases, and would wait for itself for ever: "
+            f"this task holds all {len(mine)} workers of the pool as leases, and would wait for itself for ever: "
             "run the command on a lease, release one, or raise max_size"
         )
 
@@ -94,14 +92,9 @@ class Leases:
         if not supervisor.scheduler.waits(ticket):
             return  # rejected already
         if self.held and not background and (error := self.deadlock(supervisor)) is not None:
-            give_up(supervisor, ticket, error)
+            supervisor.refuse(ticket, error)
         elif timeout is not None:
-
-            def expire() -> None:
-                text = f"no worker came free within {timeout:g} s (acquire_timeout); the pool is {supervisor.summary()}"
-                give_up(supervisor, ticket, AcquireTimeout(text))
-
-            ticket.deadline = Deadline(supervisor.loop, timeout, expire)
+            supervisor.limit_wait(ticket, timeout)
 
 
 class Acquisition:
@@ -140,14 +133,3 @@ def full(supervisor: Supervisor) -> PoolFull:
     most = supervisor.scheduler.limits.max_waiting
     why = f"{most} calls already wait (max_waiting)" if most else "no worker is free, and none may wait (max_waiting=0)"
     return PoolFull(f"{why}; the pool is {supervisor.summary()}")
-
-
-def give_up(supervisor: Supervisor, ticket: Call | LeaseTicket, error: PoolError) -> None:
-    """Take a ticket out of the queue, if it still waits, and tell its owner why."""
-    if not supervisor.withdraw(ticket):
-        return
-    if isinstance(ticket, Call):
-        outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"
-        supervisor.ledger.fail(ticket, outcome, error)
-    else:
-        ticket.fail(error)

@@ -33,6 +33,7 @@ from asyncpool.pool.stream import Stream
 from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
+from asyncpool.protocol import payload
 
 if TYPE_CHECKING:
     import typing_extensions  # the checkers' own; nothing is installed for it
@@ -351,6 +352,8 @@ class Pool(ManyCalls[Any]):
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
         decoder = None if returns is None else self._caller.codec.decoder(returns)
+        if returns is not None:
+            payload.refuse_private_attributes(returns)
         if on_cancel not in (None, "stop", "finish"):
             raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
         if on_update is not None and not callable(on_update):

@@ -35,6 +35,7 @@ AHEAD = 2  # calls with the pool for each that its workers can run: one runs, on
 WINDOW = 2 * AHEAD  # items pulled, for each that the workers can run, when nothing else is said
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 class Place:
@@ -244,11 +245,9 @@ class Results(Generic[T]):
                 self._command, args, self._named, self._options, updates=answers, items=items, background=True
             )
         except Exception as error:
-            for place in places:
-                self._settle(place, error)
+            for number, place in enumerate(places):
+                self._settle(place, error if number == 0 else _its_own(error))
             if isinstance(error, PayloadError):
-                if len(places) == 1:
-                    places[0].tell(error)
                 supervisor.room.look()  # it was this map's turn, and it takes no room
                 return
             raise
@@ -344,11 +343,17 @@ def results(
 
 def _unstarted(error: BaseException) -> BaseException:
     """Return the error for an item of a chunk that came after the one which the worker ended with."""
+    its_own = _its_own(error)
+    if isinstance(its_own, AsyncPoolError):
+        its_own.started = False
+    return its_own
+
+
+def _its_own(error: E) -> E:
+    """Return a copy for another item, whose notes are not those of the first."""
     its_own = copy.copy(error)
     if hasattr(error, "__notes__"):
         its_own.__notes__ = list(error.__notes__)
-    if isinstance(its_own, AsyncPoolError):
-        its_own.started = False
     return its_own
 
 

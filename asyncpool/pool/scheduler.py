@@ -45,7 +45,7 @@ class Scheduler(Succession):
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.serving: dict[Ticket, WorkerId] = {}
         self.failures: int = 0  # failed starts in a row
-        self._barren = 0  # of these, while nobody took tickets
+        self._failed_alone = False  # one of these, while nobody took tickets
         self._retry_at: float | None = None
         self._closing = False
         self._rested = Ranking()  # have answered a ping since they were of use; the warmest first
@@ -55,7 +55,7 @@ class Scheduler(Succession):
     @property
     def circuit_open(self) -> bool:
         """True while calls fail at once because no worker can be started."""
-        return self._barren >= CIRCUIT_OPENS_AT and self.taking == 0
+        return self.failures >= CIRCUIT_OPENS_AT and self._failed_alone and self.taking == 0
 
     @property
     def full(self) -> bool:
@@ -191,7 +191,7 @@ class Scheduler(Succession):
         record.seen = record.idle_since = now
         self.begin(worker, record, memory, now)
         self._look_again(worker, now)
-        self.failures = self._barren = 0
+        self.failures, self._failed_alone = 0, False
         self._retry_at = None
         return self._settle(now, self.take_over(worker), proven=worker)
 
@@ -199,7 +199,7 @@ class Scheduler(Succession):
         """A worker did not become ready; its process is still to be reaped."""
         self.move(worker, self.starting, self.retiring)
         self.failures += 1
-        self._barren += self.taking == 0
+        self._failed_alone = self._failed_alone or self.taking == 0
         self._retry_at = now + pause(self.failures, self._chance())
         return self._settle(now, [])
 

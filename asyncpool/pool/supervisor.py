@@ -2,8 +2,9 @@
 
 Law 1: every decision is the scheduler's. After each one, all of its actions are done, in order, without an await.
 Law 2: one task supervises. It is cancelled by nobody but ``asyncio.run`` when that ends without ``aclose()``; each
-       worker's own task kills its process then and waits until it is gone. The tasks are held here and nowhere else
-       (anyio's task groups are entered in a global table): a loop that is dropped is collected, and they with it.
+       worker's own task, cancelled, kills its process and waits for BURIAL_BOUND at most until that is gone. The tasks
+       are held here and nowhere else (anyio's task groups are entered in a global table): a loop that is dropped is
+       collected, and they with it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncpool.errors import PoolClosed, WorkerCrashed, WorkerStartError
+from asyncpool.errors import AcquireTimeout, PoolClosed, PoolError, WorkerCrashed, WorkerStartError
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
 from asyncpool.pool.call import Call, Reply, Turns
 from asyncpool.pool.config import Config
+from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.events import Event, EventKind
 from asyncpool.pool.lease import LeaseTicket
 from asyncpool.pool.ledger import Ledger
@@ -27,7 +29,7 @@ from asyncpool.pool.policy import Limits
 from asyncpool.pool.room import Room
 from asyncpool.pool.roster import Ticket
 from asyncpool.pool.scheduler import Scheduler
-from asyncpool.pool.stats import Counters
+from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.worker import LIFESPAN_GRACE, Worker
 from asyncpool.protocol.messages import Ready
 
@@ -166,7 +168,7 @@ class Supervisor:
 
     def torn_down(self) -> None:
         """Start nothing any more: the event loop is ending, and every task with it."""
-        if not self._supervising:
+        if not self._supervising or self._ending.done():  # then every call has its outcome
             return
         self._supervising = False
         self.scheduler.close()
@@ -245,6 +247,27 @@ class Supervisor:
             now = self.loop.time()
             self._do(self.scheduler.tick(now), now)
         return True
+
+    def limit_wait(self, ticket: Call | LeaseTicket, seconds: float, crash: Exception | None = None) -> None:
+        """Let a ticket wait for so long at most; *crash* has brought a call back into the queue."""
+
+        def expire() -> None:
+            text = f"no worker came free within {seconds:g} s (acquire_timeout); the pool is {self.summary()}"
+            error = AcquireTimeout(text)
+            error.__cause__ = crash
+            self.refuse(ticket, error)
+
+        ticket.deadline = Deadline(self.loop, seconds, expire)
+
+    def refuse(self, ticket: Call | LeaseTicket, error: PoolError) -> None:
+        """Take a ticket out of the queue, if it still waits, and tell its owner why."""
+        if not self.withdraw(ticket):
+            return
+        if isinstance(ticket, Call):
+            outcome: Outcome = "acquire_timed_out" if isinstance(error, AcquireTimeout) else "rejected"
+            self.ledger.fail(ticket, outcome, error)
+        else:
+            ticket.fail(error)
 
     def finish(self, ticket: Ticket, calls: int) -> None:
         """A lease of so many calls is over."""
@@ -447,10 +470,10 @@ class Supervisor:
         if moved is not None:
             self._wait_anew(moved)
 
-    def _wait_anew(self, call: Call) -> None:
+    def _wait_anew(self, call: Call, crash: Exception | None = None) -> None:
         """A call that goes to another worker may wait for that as long as for the first."""
-        if call.wait_limit is not None and call.worker is None:
-            call.wait_limit()
+        if call.patience is not None and self.scheduler.waits(call):
+            self.limit_wait(call, call.patience, crash)
 
     def given_up(self, call: Call, error: Exception) -> None:
         """A call ended with its worker: it is run again if it may be, at the head of the queue."""
@@ -459,7 +482,7 @@ class Supervisor:
             call.provably_unstarted = False
             now = self.loop.time()
             self._do(self.scheduler.again(call, now), now)
-            self._wait_anew(call)
+            self._wait_anew(call, error)
             return
         self.ledger.give_up(call, error)
 

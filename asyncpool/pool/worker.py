@@ -117,6 +117,7 @@ class Worker:
         self._watch: OomWatch | None = None
         self._oom: OomKills | None = None  # what may have killed it
         self._problem: str | None = None  # how it broke the protocol
+        self._finished_off = False  # it was killed while it ended by itself: nobody knows by whom first
         self._last: Call | None = None  # the call that was the last frame sent
         self._nonce = 0
         self._timer: Deadline | None = None  # of its start, a ping or its stop
@@ -140,7 +141,7 @@ class Worker:
             if self._stack is not None:
                 self._stack.close()
             raise
-        except asyncio.CancelledError:  # only asyncio.run cancels this task, when it ends without aclose()
+        except asyncio.CancelledError:  # asyncio.run ends without aclose(), or the process outlives SIGKILL
             self._owner.torn_down()
             await self._bury()
             raise
@@ -233,7 +234,8 @@ class Worker:
             self._stderr.close()
         if self.reason == LIVED_ON and self.exit_code not in (None, -signal.SIGKILL):
             self.reason = None  # it was about to end by itself: much memory takes its time to be unmapped
-        if self._watch is not None and self.reason is None and self.exit_code == -signal.SIGKILL:
+        killed = self.exit_code == -signal.SIGKILL and not self._finished_off
+        if self._watch is not None and self.reason is None and killed:
             self._oom = self._watch.claim()
         self._move(Sign.REAPED)
         if self.cause == "crashed" and self.exit_code == 0 and self.reason is None and not self.calls:
@@ -295,8 +297,8 @@ class Worker:
 
     def stop(self, cause: Cause) -> None:
         """Ask it to end; without heed it is killed."""
-        if self.state is State.STOPPING:
-            return  # it was asked, and has its time
+        if self.state in (State.STOPPING, State.ENDING, State.GONE):
+            return  # it was asked, or ends by itself, and has its time
         if self.state is not State.READY:
             self.kill(cause, "was stopped before it was ready")
             return
@@ -310,6 +312,7 @@ class Worker:
         """Kill the process and its group, now. Its calls are given up once it is gone, or after a second."""
         if self._child is not None:
             self._child.kill()
+        self._finished_off = self._finished_off or (self.state is State.ENDING and self.exit_code is None)
         self._end(cause, reason, proof=False)
 
     # --- what the connection tells -----------------------------------------------------------------------------------
@@ -497,7 +500,8 @@ class Worker:
 
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
+        reason = "was killed by SIGKILL while it ended" if self._finished_off and not self.reason else self.reason
+        return Obituary(self.number, self.pid, self.exit_code, reason, stderr, self._oom)
 
     def _in_flight(self) -> tuple[int | None, int | None]:
         """Return its process id, and the id of the call that it runs, if that is one."""

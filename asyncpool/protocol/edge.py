@@ -141,7 +141,10 @@ def _decoder(
     if parameter.annotation is parameter.empty:
         return codec.untyped
     try:
-        return codec.decoder(resolve(function, parameter.annotation))
+        annotation = resolve(function, parameter.annotation)
+        if strict:
+            payload.refuse_private_attributes(annotation)
+        return codec.decoder(annotation)
     except Exception as error:  # resolving runs the annotation's own text
         if not strict:
             return codec.untyped

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any, Protocol, cast, get_origin
 
@@ -106,7 +106,8 @@ class Codec:
         """
         if annotation is Any or annotation is object:
             return self.untyped
-        _refuse_foreign_classes(annotation, pickles=self._pickles)
+        if not self._pickles:
+            _refuse_foreign_classes(annotation)
         decode = msgspec.msgpack.Decoder(annotation, dec_hook=_from_plain, ext_hook=self._from_ext).decode
         return _Typed(annotation, decode, self._builtin, imports=self._imports)
 
@@ -296,31 +297,38 @@ def _map_header(size: int) -> bytes:
     return b"\xde" + size.to_bytes(2, "big") if size < 2**16 else b"\xdf" + size.to_bytes(4, "big")
 
 
-def _refuse_foreign_classes(annotation: Any, *, pickles: bool) -> None:
-    """Raise TypeError when *annotation* holds a class that nothing here knows how to build whole."""
+def _refuse_foreign_classes(annotation: Any) -> None:
+    """Raise TypeError when *annotation* holds a class that nothing here knows how to build."""
+    for node in _types_in(annotation):
+        if isinstance(node, msgspec.inspect.CustomType) and not _is_known(node.cls):
+            raise TypeError(f"{_name(node.cls)} cannot travel between processes")
+
+
+def refuse_private_attributes(annotation: Any) -> None:
+    """Raise TypeError when *annotation* holds a class of attrs of which msgspec would leave something out."""
+    for node in _types_in(annotation):
+        cls = getattr(node, "cls", None)
+        for attribute in getattr(cls, "__attrs_attrs__", ()):
+            if attribute.init and attribute.name.startswith("_"):
+                raise TypeError(
+                    f"{_name(cls)} cannot travel whole: its attribute {attribute.name!r} is private, and would be "
+                    "lost. Name it without the underscore"
+                )
+
+
+def _types_in(annotation: Any) -> Iterator[msgspec.inspect.Type]:
+    """Yield what msgspec knows of an annotation, and of each within it."""
     found: list[Any] = [msgspec.inspect.type_info(annotation)]
     seen: set[int] = set()
     while found:
         node = found.pop()
         if isinstance(node, (tuple, list)):
             found.extend(node)
-        elif isinstance(node, msgspec.inspect.CustomType):
-            if not pickles and not _is_known(node.cls):
-                raise TypeError(f"{_name(node.cls)} cannot travel between processes")
         elif isinstance(node, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(node) not in seen:
             seen.add(id(node))
-            _refuse_private_attributes(getattr(node, "cls", None))
+            if isinstance(node, msgspec.inspect.Type):
+                yield node
             found.extend(getattr(node, name) for name in node.__struct_fields__)
-
-
-def _refuse_private_attributes(cls: Any) -> None:
-    """Raise TypeError for a class of attrs with attributes that msgspec would leave out without a word."""
-    for attribute in getattr(cls, "__attrs_attrs__", ()):
-        if attribute.init and attribute.name.startswith("_"):
-            raise TypeError(
-                f"{_name(cls)} cannot travel whole: its attribute {attribute.name!r} is private, and would be lost. "
-                "Name it without the underscore"
-            )
 
 
 def _is_known(cls: Any) -> bool:

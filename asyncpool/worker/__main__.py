@@ -127,9 +127,7 @@ def _import(hello: Hello) -> list[types.ModuleType]:
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
-            raise StartFailure(
-                f"there is no module {name!r}; looked in {', '.join(sys.path)} (the parent's sys.path)"
-            ) from None
+            raise StartFailure(f"there is no module {name!r}; looked in {', '.join(sys.path)} (its sys.path)") from None
         except SystemExit:
             sys.stderr.write(f"asyncpool: the module {name!r} called sys.exit() while it was imported\n")
             raise

@@ -94,6 +94,7 @@ async def _answers_of_async(
 
 
 def _answer(session: Session, running: Running, number: int, value: Any) -> Raw:
+    session.end_if_forked()
     if isinstance(value, GeneratorType):
         value = session.attempt(number, partial(_end_of, session, running, value))
     return Raw(session.encoded(number, value, ENVELOPE))

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Raw
 
 from asyncpool.commands import call_context
-from asyncpool.protocol import messages
+from asyncpool.protocol import messages, payload
 from asyncpool.protocol.messages import Log
 
 MOST = 1000  # records a second
@@ -130,24 +130,27 @@ def _call() -> int | None:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the record has beyond the usual: as it is, or as text."""
+    """Return what the record has beyond the usual, as far as it can travel; what a call takes otherwise, as text."""
     extra: dict[str, Any] = {}
     left = LONGEST_EXTRA
     for name, value in vars(record).items():
         if name in _STANDARD:
             continue
-        for make in (_itself, str):
-            try:
-                made = make(value)
-                encoded = messages.encode({name: made})
-            except Exception:  # it cannot travel; encoding runs the user's own properties
-                continue
-            if len(encoded) <= left:
-                left -= len(encoded)
-                extra[name] = made
-            break
+        try:
+            sent, encoded = _plain(value)
+        except Exception:  # it cannot travel; encoding runs the user's own properties
+            continue
+        if (size := len(name) + len(encoded)) <= left:
+            left -= size
+            extra[name] = sent
     return extra
 
 
-def _itself(value: Any) -> Any:
-    return value
+def _plain(value: Any) -> tuple[Any, bytes]:
+    """Return a value as a record can hold it, and that encoded."""
+    try:
+        return value, messages.encode(value)
+    except TypeError:
+        payload.encode(value)  # a path, a complex number, one of numpy's; of anything else no text is asked for
+        text = _cut(str(value), LONGEST_MESSAGE)
+        return text, messages.encode(text)

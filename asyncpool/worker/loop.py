@@ -26,24 +26,16 @@ from asyncpool.protocol.wire import Buffer
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
-from asyncpool.worker.session import LOOK_AFTER, Session
+from asyncpool.worker.session import Session
 
-_current: contextvars.ContextVar[Running] = contextvars.ContextVar("asyncpool running call")
+# The call below which code runs; None: it is a lifespan's. A thread of a command may have neither.
+_current: contextvars.ContextVar[Running | None] = contextvars.ContextVar("asyncpool running call")
 Begun = tuple[Running, Any]
 
 
 def serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
-    _run(_serve_and_leave(session, leave, lifespan, begun))
-
-
-async def _serve_and_leave(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
-    """Leave the plain lifespans before the loop is closed, which may wait long for a thread of its executor."""
-    try:
-        await _serve(session, leave, lifespan, begun)
-    finally:
-        with _out_of_the_loop():
-            lifespan.leave()
+    _run(_serve(session, leave, lifespan, begun), at_end=lifespan.leave)
 
 
 @contextlib.contextmanager
@@ -57,8 +49,11 @@ def _out_of_the_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
-def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Do as ``asyncio.run``, and let no task of a command end the loop."""
+def _run(coroutine: Coroutine[Any, Any, None], at_end: Callable[[], object] = bool) -> None:
+    """Do as ``asyncio.run``, and let no task of a command end the loop.
+
+    *at_end* comes when no task is left, and before the loop waits for the threads of its executor, maybe for long.
+    """
     with asyncio.Runner() as runner:
         served = runner.get_loop().create_task(coroutine)
         interrupted = False
@@ -69,12 +64,23 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
                 # A task of a command has raised it: asyncio gives it to whoever awaits that task, and stops the loop.
                 # Or SIGINT has come: then ``served`` is cancelled by now.
                 interrupted = served.cancelling() > 0
+        runner.run(_cancel_others())
+        at_end()
         if not served.cancelled():
             served.result()
         elif interrupted:
             raise KeyboardInterrupt
         else:
             sys.exit("asyncpool: the worker's main task was cancelled, as by a lifespan's task group that has failed")
+
+
+async def _cancel_others() -> None:
+    """End the tasks that commands have left."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 async def _wait(served: asyncio.Task[None]) -> None:
@@ -91,6 +97,7 @@ def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[
 
 
 async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
+    _current.set(None)
     await lifespan.enter_on_loop()
     try:
         announce()
@@ -279,8 +286,7 @@ class AsyncSession(Session):
                 except Exception as error:
                     return self.refuse_update(running, error)
                 await self._send_update(running, body, buffers)
-                if monotonic() >= self._looked + LOOK_AFTER:  # who never waits would hear of no Cancel
-                    self.look_sometimes(running)
+                if self.look_sometimes(running):  # who never waits would hear of no Cancel, and let nobody else run
                     await asyncio.sleep(0)
                 if running.stop:
                     raise Cancelled
@@ -353,11 +359,12 @@ class AsyncSession(Session):
 
     def current(self) -> Running | None:
         """Return the call that asks; None when none runs."""
-        running = _current.get(None)
-        if running is not None or not self.running:
-            return running
-        if threading.get_ident() == self._thread and self._held is None:
-            return None  # a task of a lifespan, which is below no call
+        if not self.running:
+            return None
+        try:
+            return _current.get()
+        except LookupError:
+            pass
         if len(self.running) > 1:
             raise RuntimeError(
                 "several calls run in this worker, and this thread does not say below which it is: "

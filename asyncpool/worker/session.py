@@ -80,6 +80,11 @@ class Session(Runtime):
         self.channel.let_go()
         self.channel.inherited = True
 
+    def end_if_forked(self, error: BaseException | None = None) -> None:
+        """Do not return in a process that a command has forked, and that comes back from it."""
+        if self.channel.inherited:
+            _end_child(error)
+
     # --- frames ------------------------------------------------------------------------------------------------------
 
     def next_call(self, wait: Callable[[], bool]) -> Call | None:
@@ -144,12 +149,14 @@ class Session(Runtime):
         finally:
             self._reading.release()
 
-    def look_sometimes(self, running: Running) -> None:
-        """Do what has come, unless that was done just now."""
+    def look_sometimes(self, running: Running) -> bool:
+        """Do what has come, unless that was done just now; returns whether it was time."""
         now = monotonic()
-        if now >= self._looked + LOOK_AFTER:
-            self._looked = now
-            self.look(running)
+        if now < self._looked + LOOK_AFTER:
+            return False
+        self._looked = now
+        self.look(running)
+        return True
 
     def cancel(self, call: Running) -> None:
         """The command of a call shall stop."""
@@ -209,8 +216,7 @@ class Session(Runtime):
 
     def describe(self, number: int, error: BaseException, skip_frames: int) -> Failure:
         """Return an exception of a command as the reply that it is."""
-        if self.channel.inherited:
-            _end_child(error)
+        self.end_if_forked(error)
         if isinstance(error, Cancelled):
             return self.refuse_cancelled(number)
         return Failure(number, failure.describe(error, skip_frames=skip_frames))
@@ -221,8 +227,8 @@ class Session(Runtime):
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""
-        if running.settled and self.channel.inherited:
-            _end_child(None)
+        if running.settled:
+            self.end_if_forked()
         if running.listening:
             self.settle(running)
         running.settled = True
@@ -392,18 +398,19 @@ class Session(Runtime):
 
 def _end_child(error: BaseException | None) -> None:
     """End a process that a command has forked and that came back from it, as multiprocessing ends its own."""
-    code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if error.code is not None and not isinstance(error.code, int):
-            sys.stderr.write(f"{error.code}\n")
-    elif error is not None:
-        import traceback
+    code = 0 if error is None else 1
+    try:
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if error.code is not None and not isinstance(error.code, int):
+                sys.stderr.write(f"{error.code}\n")
+        elif error is not None:
+            import traceback
 
-        traceback.print_exception(error)
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
+            traceback.print_exception(error)
+        stdio.flush()
+    finally:
+        os._exit(code)
 
 
 class Context(CallContext):

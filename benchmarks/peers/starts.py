@@ -55,11 +55,11 @@ async def msgspec_imported() -> AsyncIterator[Request]:
         start = time.perf_counter()
         actions = [(os.POSIX_SPAWN_DUP2, theirs, 1)]
         pid = os.posix_spawn(sys.executable, program, os.environ, file_actions=actions)  # noqa: ASYNC221
-        os.read(ours, 1)
+        os.close(theirs)
+        assert os.read(ours, 1), "it ended before it had imported it"
         elapsed = time.perf_counter() - start
         os.waitpid(pid, 0)  # noqa: ASYNC222
         os.close(ours)
-        os.close(theirs)
         return Took(elapsed)
 
     yield request

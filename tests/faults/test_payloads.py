@@ -1,6 +1,7 @@
 """Large payloads when the other side does not behave as one would wish, and what is left of them."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -45,6 +46,20 @@ async def test_nothing_of_a_settled_call_is_kept(command: str) -> None:
         await eventually(lambda: (pool.workers()[0].rss or 0) - there < SLACK)
         await eventually(lambda: memory() - here < SLACK)
         assert pool.stats().spawned == 1
+
+
+async def test_a_settled_call_keeps_nothing_until_garbage_is_collected() -> None:
+    """Whatever its options: its argument is gone when its caller lets go of it."""
+    async with Pool(commands, max_size=1, acquire_timeout=60, timeout=60, stderr="discard") as pool:
+        gc.disable()
+        try:
+            array = numpy.zeros(LARGE, numpy.uint8)
+            left = weakref.ref(array)
+            assert await pool.options(retries=1, key="Tom").run(len, array) == LARGE
+            del array
+            await eventually(lambda: left() is None)
+        finally:
+            gc.enable()
 
 
 async def test_nothing_of_a_cancelled_call_is_kept() -> None:

@@ -266,7 +266,7 @@ async def test_a_generator_that_never_waits_hears_that_it_shall_stop(path: Path)
         async with pool.stream(coroutines.never_waits, str(path), 0.02) as updates:
             assert [await anext(updates) for _ in range(3)] == [0, 1, 2]
             assert await pool.run(coroutines.answer, 7) == 7
-        assert lines(path) == ["closed"]
+        assert int(lines(path)[0]) < 50  # 64 is what it has credit for
         assert await pool.run("pid") == pid
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -47,10 +48,14 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self._ours, keys)
 
-    def end(self) -> int:
-        """Read to the end and return the exit code."""
-        while self._read():
-            pass
+    def end(self, *, pressing_after: float | None = None) -> int:
+        """Read to the end and return the exit code; press Ctrl-C once more where nothing comes for so many seconds."""
+        while True:
+            if pressing_after is not None and not select.select([self._ours], [], [], pressing_after)[0]:
+                self.press(CTRL_C)
+                pressing_after = None
+            if not self._read():
+                break
         os.close(self._ours)
         return self.process.wait(LIMIT)
 
@@ -142,12 +147,17 @@ def test_an_application_that_catches_it_has_its_calls_served(tmp_path: Path, loo
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("text", ["PLAIN", "STUBBORN"])
 def test_pressed_twice_nobody_is_left(tmp_path: Path, loop: str, text: str) -> None:
-    """At once, or the second time when the application hangs in its own cleanup."""
+    """At once, or the second time when the application hangs in its own cleanup.
+
+    The second KeyboardInterrupt is raised wherever the program is. Where that is within asyncio, between taking a
+    handle out of its queue and running it, a task whose future is cancelled is never woken, and asyncio.run waits for
+    it for ever: seen in 3 of 129 runs on a busy machine, and without a pool too. The third then ends it.
+    """
     terminal = Terminal(tmp_path / "app.py", globals()[text], str(tmp_path / "gate"), LOOP=loop)
     assert reached(tmp_path)
     terminal.press(CTRL_C)
     if text == "STUBBORN":
         terminal.read_until("caught")
     terminal.press(CTRL_C)
-    assert terminal.end() != 0
+    assert terminal.end(pressing_after=LIMIT) != 0
     assert nobody_is_left()

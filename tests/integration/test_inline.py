@@ -166,13 +166,13 @@ async def test_a_worker_that_crashes_with_a_thread_at_work_is_replaced_soon(tmp_
     """As one that is killed: nobody waits for what cannot be stopped."""
     with Faults(crash_at=2):
         async with InlinePool(commands, coroutines, max_size=1, surge=0, concurrency=2) as pool:
-            held_up = asyncio.create_task(pool.run(coroutines.waits_in_a_thread, str(tmp_path / "begun"), 8))
+            held_up = asyncio.create_task(pool.run(coroutines.waits_in_a_thread, str(tmp_path / "begun"), 3))
             await eventually((tmp_path / "begun").exists)
             with pytest.raises(WorkerCrashed):
                 await pool.run(coroutines.answer, 1)
             with pytest.raises(WorkerCrashed):
                 await held_up
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(2):
                 assert await pool.run("echo", 2) == 2
 
 

@@ -16,7 +16,7 @@ import pytest
 from asyncpool import Event, PayloadError, Pool, WorkerCrashed, WorkerStartError
 from tests.conftest import Gate
 from tests.support import async_lifespans, coroutines, failing_lifespans, lifespans
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, steps
 
 SYNC = ["enter first", "enter second"]
 ASYNC = ["enter plain", "enter ticking"]
@@ -130,22 +130,24 @@ async def test_a_task_of_a_lifespan_is_below_no_call() -> None:
     assert {record.asyncpool_call for record in records} == {None}
 
 
-async def test_a_task_of_a_lifespan_that_fails_is_the_workers_end() -> None:
+async def test_a_task_of_a_lifespan_that_fails_is_the_workers_end(tmp_path: Path) -> None:
     """Its calls crash, so that those which may be are run again; its own error stands in what they are told."""
-    async with Pool(failing_lifespans, max_size=1, concurrency=2, stderr="discard") as pool:
-        neighbour = asyncio.create_task(pool.options(retries=1).run("what_was_seen"))
+    exits: list[Event] = []
+    async with Pool(failing_lifespans, max_size=1, concurrency=2, stderr="discard", on_event=exits.append) as pool:
+        neighbour = asyncio.create_task(pool.options(retries=1).run("waits_once", str(tmp_path / "begun")))
+        await eventually((tmp_path / "begun").exists)
         with pytest.raises(WorkerCrashed) as caught:
             await pool.run("let_it_fail")
-        assert caught.value.exit_code == 1
         assert caught.value.started
         assert "the feed is gone" in caught.value.stderr
-        assert await neighbour
+        assert await neighbour == 2
+        assert [event.exit_code for event in exits if event.kind == "exited"] == [1]
 
 
 async def test_plain_ones_are_left_though_a_thread_of_an_async_command_hangs(trace: Trace) -> None:
     """The interpreter waits for that thread; they do not."""
     async with one(lifespans.__name__, trace) as pool:
-        assert await pool.options(timeout=0.2).run(coroutines.leaves_a_thread_behind, 60) is None
+        assert await pool.run(coroutines.leaves_a_thread_behind, 60) is None
     assert trace.lines() == SYNC + left(SYNC)
 
 
@@ -180,6 +182,18 @@ async def test_a_worker_that_gets_sigterm_leaves_them_and_takes_no_more_calls(
         assert await pool.run(os.getpid) != old
         gate.open()
         await eventually(lambda: pool.stats().exited == {"left": 1})
+        assert [line for line in trace.lines() if line.startswith("leave")] == left(KINDS[module])
+
+
+async def test_closing_lets_a_worker_leave_that_got_sigterm(module: str, trace: Trace, gate: Gate) -> None:
+    """As systemd sends it to all of a service: the application closes the pool while its workers leave already."""
+    async with one(module, trace, {"leave": "slow", "gate": gate.path}) as pool:
+        os.kill(pid(pool), signal.SIGTERM)
+        await eventually(lambda: "slow" in trace.lines())
+        closing = asyncio.create_task(pool.aclose())
+        await steps(5)
+        gate.open()
+        await closing
         assert [line for line in trace.lines() if line.startswith("leave")] == left(KINDS[module])
 
 

@@ -330,6 +330,16 @@ async def test_an_error_says_whose_it_is(chunk: int) -> None:
             assert error.__notes__[-1] == f"This is item {number} of a map, counted from 0."
 
 
+async def test_an_error_of_a_whole_chunk_is_told_of_each_item_by_itself(pool: Pool) -> None:
+    """Not one error with the notes of all."""
+    command = functools.partial(commands.add, second=bytes(200 * 2**20))  # type: ignore[arg-type]
+    async with pool.map(command, range(3), chunk=3, return_exceptions=True) as done:
+        errors: list[Any] = [each async for each in done]
+    assert [type(each) for each in errors] == [PayloadError] * 3
+    notes = [each.__notes__ for each in errors]
+    assert notes == [[f"This is item {number} of a map, counted from 0."] for number in range(3)]
+
+
 @CHUNKS
 async def test_what_cannot_travel_fails_in_its_place(chunk: int) -> None:
     """An argument, a result, a wrong type, a result above max_message: each costs its own item only."""

@@ -162,6 +162,13 @@ async def test_tasks_and_to_thread_of_an_async_command_emit() -> None:
         assert pool.stats().outcomes == {"ok": 3}
 
 
+async def test_what_a_foreign_thread_has_done_on_the_loop_emits() -> None:
+    """Its callbacks and coroutines have no context: where one call runs, it is that one's."""
+    async with pool_of() as pool, pool.stream(coroutines.emits_from_a_foreign_threads_callback, 5) as stream:
+        seen = [tuple(update) async for update in stream]
+        assert seen == [(kind, number) for number in range(5) for kind in ("callback", "task")]
+
+
 async def test_a_thread_that_does_not_say_whose_it_is_is_told_so(gate: Gate) -> None:
     """With several calls in one worker, a thread without a context must not guess."""
     async with pool_of(concurrency=2) as pool:

@@ -141,7 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.step = 0
         self.closed = False
         self.failures = 0
-        self.barren = 0  # of them, while nobody took tickets
+        self.failed_alone = False  # one of them, while nobody took tickets
         self.retry_at: float | None = None
         self.gone = 0
         self.moves = 0
@@ -264,7 +264,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
 
     def reject(self, action: Reject) -> None:
-        assert self.barren >= CIRCUIT_OPENS_AT
+        assert self.failures >= CIRCUIT_OPENS_AT
+        assert self.failed_alone
         self.let_leave()
         assert not self.of_phase("ready", "checking"), "a ticket was failed although a worker is live"
         assert action.ticket in self.queue
@@ -381,7 +382,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         slots = 1 + pick % self.most_slots
         worker = self.use(number)
         worker.phase, worker.slots, worker.born = "ready", slots, self.now
-        self.failures, self.barren, self.retry_at = 0, 0, None
+        self.failures, self.failed_alone, self.retry_at = 0, False, None
         self.crowded = len(self.of_phase("ready", "checking")) > self.limits.max_size
         memory = 200 if pick == 7 else 0
         self.perform(self.scheduler.ready(number, worker.slots, self.now, memory))
@@ -408,7 +409,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def fail_start(self, number: int) -> None:
         self.workers[number].phase = "retiring"
         self.failures += 1
-        self.barren += not self.of_phase("ready", "checking")
+        self.failed_alone = self.failed_alone or not self.of_phase("ready", "checking")
         self.retry_at = self.now + pause(self.failures, 0.0)
         self.perform(self.scheduler.start_failed(number, self.now))
 
@@ -622,7 +623,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.workers or self.scheduler.deadline() is not None
 
     def law_2_nobody_waits_while_no_worker_can_be_started(self) -> None:
-        expected = self.barren >= CIRCUIT_OPENS_AT and not self.of_phase("ready", "checking")
+        expected = self.failures >= CIRCUIT_OPENS_AT and self.failed_alone and not self.of_phase("ready", "checking")
         assert expected == self.scheduler.circuit_open
         if expected:
             assert self.queue == []

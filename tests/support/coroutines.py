@@ -341,12 +341,14 @@ async def context() -> list[Any]:
 @asyncpool.command
 async def never_waits(path: str, seconds: float) -> AsyncIterator[int]:
     """Compute between updates, and await nothing."""
+    number = 0
     try:
-        for number in range(10_000):
+        while True:
             yield number
             time.sleep(seconds)  # noqa: ASYNC251 # that is the point
+            number += 1
     finally:
-        trace(path, "closed")
+        trace(path, str(number))
 
 
 @asyncpool.command
@@ -369,3 +371,21 @@ async def waits_in_a_thread(path: str, seconds: float) -> None:
         time.sleep(seconds)
 
     await asyncio.to_thread(wait)
+
+
+@asyncpool.command
+async def emits_from_a_foreign_threads_callback(to: int) -> None:
+    """A thread without this call's context, as a driver's is, has its work done on the loop."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    async def handle(number: int) -> None:
+        asyncpool.emit(["task", number])
+
+    def drive() -> None:
+        for number in range(to):
+            loop.call_soon_threadsafe(asyncpool.emit, ["callback", number])
+            asyncio.run_coroutine_threadsafe(handle(number), loop).result()
+        loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=drive).start()
+    await done.wait()

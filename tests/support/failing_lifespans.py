@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpool
 
@@ -43,3 +45,13 @@ async def what_was_seen() -> list[tuple[int, int]]:
 async def let_it_fail() -> None:
     fail.set()
     await asyncio.sleep(60)
+
+
+@asyncpool.command
+async def waits_once(path: str) -> int:
+    """Wait for ever the first time; returns which time it is."""
+    if os.path.exists(path):  # noqa: ASYNC240
+        return 2
+    Path(path).touch()  # noqa: ASYNC240
+    await asyncio.sleep(60)
+    return 1

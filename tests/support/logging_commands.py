@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpool
@@ -16,7 +17,12 @@ logger.warning("imported")  # before anybody can have seen that logging is there
 
 @asyncpool.command
 def log(level: int, text: str, *args: Any) -> int:
-    logger.log(level, text, *args, extra={"cat": "Tom", "lives": 9, "self": object(), "name_of": {"a": [1]}})
+    logger.log(
+        level,
+        text,
+        *args,
+        extra={"cat": "Tom", "lives": 9, "bed": Path("/basket"), "self": object(), "name_of": {"a": [1]}},
+    )
     return os.getpid()
 
 

@@ -340,12 +340,6 @@ def test_what_failed_while_a_worker_was_live_fails_no_call_when_that_is_gone():
         scheduler.tick(now)
     assert scheduler.lost(1, now) == []
     assert scheduler.submit(late, now) == []
-    for _ in range(2):
-        number = next(iter(scheduler.starting))
-        assert scheduler.start_failed(number, now) == []
-        scheduler.reaped(number, now)
-        now = scheduler.deadline()
-        scheduler.tick(now)
     assert [Reject(waiting), Reject(late)] == scheduler.start_failed(next(iter(scheduler.starting)), now)
 
 
