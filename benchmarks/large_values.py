@@ -140,7 +140,7 @@ def as_svg(measured: Sequence[Contender], machine: dict[str, Any], size: int) ->
 
 
 def options() -> argparse.Namespace:
-    parser = harness.parser(__doc__, "large_values", "few rounds: a first impression", rounds="9; with --quick 2")
+    parser = harness.parser(__doc__, "large_values", "few rounds: a first impression", rounds="5; with --quick 1")
     parser.add_argument("--mib", type=int, default=64, help="size of a value (default: 64)")
     return parser.parse_args()
 
@@ -148,7 +148,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     console = Console()
-    rounds, size = chosen.rounds or (2 if chosen.quick else 9), chosen.mib * 2**20
+    rounds, size = chosen.rounds or (1 if chosen.quick else 5), chosen.mib * 2**20
 
     def of(machine: dict[str, Any]) -> harness.Told:
         loop = machine["loop"]

@@ -34,7 +34,7 @@ async def batch(
         assert memoryview(received).cast("B") == memoryview(value).cast("B"), "it came back as something else"
         return Took(elapsed)
 
-    await request(b"awake")  # it was stopped until now, and may have much to catch up with
+    await request(value)  # it was stopped until now, and may have much to catch up with
     if ticking:
         return await lateness(request, value, count)
     return await harness.batch(send, count, at_a_time, seconds)
