@@ -500,7 +500,9 @@ class Worker:
 
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        reason = "was killed by SIGKILL while it ended" if self._finished_off and not self.reason else self.reason
+        reason = self.reason
+        if reason is None and self._finished_off and self.exit_code == -signal.SIGKILL:
+            reason = "was killed by SIGKILL while it ended"
         return Obituary(self.number, self.pid, self.exit_code, reason, stderr, self._oom)
 
     def _in_flight(self) -> tuple[int | None, int | None]:

@@ -35,7 +35,7 @@ Begun = tuple[Running, Any]
 
 def serve(session: Session, leave: Leave, lifespan: Lifespan, begun: Begun) -> None:
     """Answer calls until Stop, the end of input or SIGTERM; *begun* is one whose coroutine is made already."""
-    _run(_serve(session, leave, lifespan, begun), at_end=lifespan.leave)
+    _run(_serve(session, leave, lifespan, begun), lifespan)
 
 
 @contextlib.contextmanager
@@ -49,10 +49,10 @@ def _out_of_the_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
-def _run(coroutine: Coroutine[Any, Any, None], at_end: Callable[[], object] = bool) -> None:
+def _run(coroutine: Coroutine[Any, Any, None], lifespan: Lifespan) -> None:
     """Do as ``asyncio.run``, and let no task of a command end the loop.
 
-    *at_end* comes when no task is left, and before the loop waits for the threads of its executor, maybe for long.
+    Plain lifespans are left once no task is there, before the loop waits for the threads of its executor, maybe long.
     """
     with asyncio.Runner() as runner:
         served = runner.get_loop().create_task(coroutine)
@@ -65,7 +65,7 @@ def _run(coroutine: Coroutine[Any, Any, None], at_end: Callable[[], object] = bo
                 # Or SIGINT has come: then ``served`` is cancelled by now.
                 interrupted = served.cancelling() > 0
         runner.run(_cancel_others())
-        at_end()
+        lifespan.leave()
         if not served.cancelled():
             served.result()
         elif interrupted:
@@ -93,7 +93,7 @@ async def _wait(served: asyncio.Task[None]) -> None:
 
 def live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:
     """Enter the lifespans, say that the worker is ready, serve, and leave them: all on one event loop."""
-    _run(_live(session, leave, lifespan, announce))
+    _run(_live(session, leave, lifespan, announce), lifespan)
 
 
 async def _live(session: Session, leave: Leave, lifespan: Lifespan, announce: Callable[[], None]) -> None:

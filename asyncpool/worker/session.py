@@ -401,8 +401,9 @@ def _end_child(error: BaseException | None) -> None:
     code = 0 if error is None else 1
     try:
         if isinstance(error, SystemExit):
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-            if error.code is not None and not isinstance(error.code, int):
+            if error.code is None or isinstance(error.code, int):
+                code = error.code or 0
+            else:
                 sys.stderr.write(f"{error.code}\n")
         elif error is not None:
             import traceback
