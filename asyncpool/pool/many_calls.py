@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from asyncpool.pool.caller import Caller
 from asyncpool.pool.calls import Calls
-from asyncpool.pool.results import Results
+from asyncpool.pool.leases import Acquisition
+from asyncpool.pool.options import Options
+from asyncpool.pool.results import Results, results
+from asyncpool.pool.stream import Stream
+from asyncpool.pool.submission import Submissions
 
 A = TypeVar("A")  # an item
 D = TypeVar("D")  # the result of commands called by name
@@ -16,7 +21,18 @@ T = TypeVar("T")
 
 
 class ManyCalls(Calls[D]):
-    """Runs commands, also for many items and in the background."""
+    """Runs commands, also for many items, in the background, and on a leased worker.
+
+    Args:
+        caller: Makes the calls.
+        options: What they ask for.
+        submissions: Holds those in the background.
+    """
+
+    def __init__(self, caller: Caller, options: Options, submissions: Submissions) -> None:
+        self._caller = caller
+        self._options = options
+        self._submissions = submissions
 
     @overload
     def map(
@@ -188,8 +204,16 @@ class ManyCalls(Calls[D]):
             PayloadError, PoolClosed: When the block is entered, as ``run`` does.
             All others: In the place of the item, as ``run`` does.
         """
-        how = {"ordered": ordered, "window": window, "chunk": chunk, "return_exceptions": return_exceptions}
-        return self._map(command, items, how)
+        return results(
+            self._caller,
+            command,
+            items,
+            self._options,
+            ordered=ordered,
+            window=window,
+            chunk=chunk,
+            return_exceptions=return_exceptions,
+        )
 
     @overload
     def submit(self, command: str, /, *args: Any, **kwargs: Any) -> asyncio.Task[D]: ...
@@ -229,10 +253,21 @@ class ManyCalls(Calls[D]):
         Raises:
             PoolFull, PoolClosed, PayloadError: At once; nothing was begun.
         """
-        return self._submit(command, args, kwargs)
+        return self._submissions.add(self._caller, command, args, kwargs, self._options)
 
-    def _map(self, command: Any, items: Any, how: dict[str, Any]) -> Results[Any]:
-        raise NotImplementedError
+    def acquire(self) -> Acquisition:
+        """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
 
-    def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
-        raise NotImplementedError
+        Leaving the block with a call still running kills that worker. Waits in the same queue as calls do.
+
+        Raises:
+            PoolFull, AcquireTimeout, WorkerStartError, PoolClosed: As ``run`` does, when it is awaited.
+            PoolError: The task that asks holds all workers already and would wait for ever.
+        """
+        return Acquisition(self._caller.leases, self._options.acquire_timeout)
+
+    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        return self._caller.run(command, args, kwargs, self._options)
+
+    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
+        return self._caller.stream(command, args, kwargs, self._options)

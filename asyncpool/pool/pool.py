@@ -24,12 +24,9 @@ from asyncpool.pool.config import check_grace, check_key, check_meta, check_size
 from asyncpool.pool.events import Event
 from asyncpool.pool.inspection import snapshot, worker_infos
 from asyncpool.pool.lease import Lease
-from asyncpool.pool.leases import Acquisition
 from asyncpool.pool.many_calls import ManyCalls
 from asyncpool.pool.options import Options
-from asyncpool.pool.results import Results, results
 from asyncpool.pool.stats import Counters, PoolStats, WorkerInfo
-from asyncpool.pool.stream import Stream
 from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
@@ -185,9 +182,11 @@ class Pool(ManyCalls[Any]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._supervisor: Supervisor | None = None
         self._counters = Counters()
-        self._caller = Caller(self._config, self._counters, self._running)
-        self._submissions = Submissions(self._config.name)
-        self._defaults = Options(acquire_timeout=self._config.acquire_timeout)
+        super().__init__(
+            Caller(self._config, self._counters, self._running),
+            Options(acquire_timeout=self._config.acquire_timeout),
+            Submissions(self._config.name),
+        )
         self._closing: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
         _pools.add(self)
@@ -351,8 +350,9 @@ class Pool(ManyCalls[Any]):
             acquire_timeout = seconds_or_none("acquire_timeout", acquire_timeout)
         if not isinstance(retries, Inherit):
             retries = count("retries", retries, 0)
-        decoder = None if returns is None else self._caller.codec.decoder(returns)
+        decoder = None
         if returns is not None:
+            decoder = self._caller.codec.decoder(returns)
             payload.refuse_private_attributes(returns)
         if on_cancel not in (None, "stop", "finish"):
             raise ValueError(f"on_cancel= takes 'stop' or 'finish', not {on_cancel!r}")
@@ -370,17 +370,6 @@ class Pool(ManyCalls[Any]):
             return_exceptions=return_exceptions,
         )
         return CallOptions(self._caller, options, self._submissions)
-
-    def acquire(self) -> Acquisition:
-        """Lease a worker for several calls: ``async with pool.acquire() as worker``, or await it and ``release``.
-
-        Leaving the block with a call still running kills that worker. Waits in the same queue as calls do.
-
-        Raises:
-            PoolFull, AcquireTimeout, WorkerStartError, PoolClosed: As ``run`` does, when it is awaited.
-            PoolError: The task that asks holds all workers already and would wait for ever.
-        """
-        return Acquisition(self._caller.leases, self._defaults.acquire_timeout)
 
     async def release(self, lease: Lease) -> None:
         """Give a lease back.
@@ -435,7 +424,7 @@ class Pool(ManyCalls[Any]):
             PoolError: The task holds a lease.
             ValueError: ``options(on_update=...)``: the updates would come from all workers at a time.
         """
-        return await self._caller.broadcast(command, args, kwargs, self._defaults)
+        return await self._caller.broadcast(command, args, kwargs, self._options)
 
     async def restart(self) -> None:
         """Replace every worker, one after another as ``surge`` allows, and return when the last old one is gone.
@@ -489,18 +478,6 @@ class Pool(ManyCalls[Any]):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        return self._caller.run(command, args, kwargs, self._defaults)
-
-    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
-        return self._caller.stream(command, args, kwargs, self._defaults)
-
-    def _map(self, command: Any, items: Any, how: dict[str, Any]) -> Results[Any]:
-        return results(self._caller, command, items, self._defaults, **how)
-
-    def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
-        return self._submissions.add(self._caller, command, args, kwargs, self._defaults)
-
     def _running(self) -> Supervisor:
         """Return the supervisor, if calls can be made here and now."""
         if self._life is not Life.OPEN or self._supervisor is None:
@@ -516,30 +493,9 @@ class Pool(ManyCalls[Any]):
 class CallOptions(ManyCalls[D]):
     """A view of a pool whose calls have options; made by ``Pool.options``."""
 
-    def __init__(self, caller: Caller, options: Options, submissions: Submissions) -> None:
-        self._caller = caller
-        self._options = options
-        self._submissions = submissions
-
-    def acquire(self) -> Acquisition:
-        """Lease a worker, as ``Pool.acquire`` does, within this view's ``acquire_timeout``."""
-        return Acquisition(self._caller.leases, self._options.acquire_timeout)
-
     async def broadcast(self, command: Any, /, *args: Any, **kwargs: Any) -> list[Any]:
         """Run a command once on each worker, as ``Pool.broadcast`` does; ``retries`` and ``key`` are not heeded."""
         return await self._caller.broadcast(command, args, kwargs, self._options)
-
-    def _call(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        return self._caller.run(command, args, kwargs, self._options)
-
-    def _stream(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stream[Any, Any]:
-        return self._caller.stream(command, args, kwargs, self._options)
-
-    def _map(self, command: Any, items: Any, how: dict[str, Any]) -> Results[Any]:
-        return results(self._caller, command, items, self._options, **how)
-
-    def _submit(self, command: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Task[Any]:
-        return self._submissions.add(self._caller, command, args, kwargs, self._options)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
