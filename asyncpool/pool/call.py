@@ -89,13 +89,13 @@ class Call(msgspec.Struct, eq=False):
         future: Gets the reply, or the error.
         command: What to run.
         body: The Call message, encoded.
-        told: The deadline within it.
+        encoded_timeout: Seconds that its command may run, as the body says it.
         timeout: Seconds that it may run from its dispatch.
         retries: Times that it may be run again after a crash.
         submitted: Loop time of its submission.
         kind: What calling its function brings, as the caller knows it.
         on_cancel: What the caller says to do with the command when it is cancelled.
-        learnt: How much was known of commands when the deadline was told: see ``Ledger.learnt``.
+        learnt: How much was known of commands when the body was encoded: see ``Ledger.learnt``.
         key: What it is about: the worker that served it last is preferred.
         items: Number of items of the chunk that it is; 0: it is none.
         buffers: Large arguments, which travel behind the body: the caller's own memory.
@@ -120,7 +120,7 @@ class Call(msgspec.Struct, eq=False):
     future: asyncio.Future[Reply]
     command: Reference
     body: bytes
-    told: float | None
+    encoded_timeout: float | None
     timeout: Timeout
     retries: Retries
     submitted: float

@@ -23,18 +23,17 @@ from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.events import Event, EventKind
 from asyncpool.pool.lease import LeaseTicket
 from asyncpool.pool.ledger import Ledger
-from asyncpool.pool.memory import resident
 from asyncpool.pool.milestones import Milestones
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.room import Room
 from asyncpool.pool.roster import Ticket
+from asyncpool.pool.scales import Scales
 from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.stats import Counters, Outcome
 from asyncpool.pool.worker import LIFESPAN_GRACE, Worker
 from asyncpool.protocol.messages import Ready
 
 STOP_BOUND = LIFESPAN_GRACE + 1.0  # seconds in which workers end that were asked to; then they are killed
-WEIGHING = 0.05  # seconds between two looks at a worker's memory, at least: a look costs as much as a call
 
 logger: logging.Logger = logging.getLogger("asyncpool")
 
@@ -66,7 +65,8 @@ class Supervisor:
         self._timed = any(
             each is not None for each in (limits.idle_timeout, limits.health_interval, limits.max_lifetime)
         )
-        self._warned_of_memory = False
+        most = limits.max_memory
+        self._scales = None if most is None else Scales(self.loop, config.name, most, self._weighed)
         self._restarts = 0  # that are waited for
         self._tasks: set[asyncio.Task[None]] = set()  # one for each worker
         self._supervising = False  # False: before the start and after the end
@@ -281,7 +281,7 @@ class Supervisor:
         call.dispatched = now
         self._counters.attempts += 1
         self._counters.wait_time.add(now - call.submitted)
-        ledger, limit = self.ledger, call.told
+        ledger, limit = self.ledger, call.encoded_timeout
         if call.learnt != ledger.learnt:  # a worker has told the command's own limit since
             limit = ledger.time_limit(call.command, call.timeout, call.items)
         worker.send(call, limit)
@@ -400,32 +400,15 @@ class Supervisor:
                 if isinstance(ticket, Call):
                     ticket.exclusive = self.ledger.excludes(ticket)
         now = self.loop.time()
-        self._do(self.scheduler.ready(worker.number, slots, now, self._weight_at_birth(worker)), now)
+        memory = 0 if self._scales is None else self._scales.at_birth(worker)
+        self._do(self.scheduler.ready(worker.number, slots, now, memory), now)
         self._milestones.look()
         self._reset_timer()
 
-    def _weight_at_birth(self, worker: Worker) -> int:
-        """Return the bytes of memory of a worker that has just started; warn once where that is too much already."""
-        most = self.scheduler.limits.max_memory
-        if most is None:
-            return 0
-        memory = resident(worker.pid) or 0
-        if memory > most and not self._warned_of_memory:
-            self._warned_of_memory = True
-            logger.warning(
-                "pool %r: worker %d has %.0f MiB right after its start, above max_memory of %.0f MiB: "
-                "such workers are not recycled for their memory; raise max_memory, or import less",
-                self._config.name,
-                worker.number,
-                memory / 2**20,
-                most / 2**20,
-            )
-        return memory
-
     def answered(self, worker: Worker, call: Call, reply: Reply, now: float) -> None:
         """The next waiting call is on the wire before the caller of the last one wakes."""
-        if self.scheduler.limits.max_memory is not None and now >= worker.weighed + WEIGHING:
-            self._weigh(worker, now)
+        if self._scales is not None:
+            self._scales.look(worker, now)
         if not worker.takes_calls:
             pass  # its tickets are let go already, or about to be
         elif call.lease is None:
@@ -434,17 +417,10 @@ class Supervisor:
             self._go_on(worker, call.lease, now)
         self.ledger.answered(call, reply, worker.pid, now)
 
-    def _weigh(self, worker: Worker, now: float) -> None:
-        """Look at a worker's memory; again where it is too much: it may still hold what it has just sent."""
-        most = self.scheduler.limits.max_memory
-        worker.weighed = now
-        if most is not None and (resident(worker.pid) or 0) > most:
-            self.loop.call_later(WEIGHING, self._weigh_again, worker)
-
-    def _weigh_again(self, worker: Worker) -> None:
-        if worker.takes_calls and self._supervising:
+    def _weighed(self, worker: Worker, memory: int) -> None:
+        if self._supervising:
             now = self.loop.time()
-            self._do(self.scheduler.weighed(worker.number, resident(worker.pid) or 0, now), now)
+            self._do(self.scheduler.weighed(worker.number, memory, now), now)
 
     def _go_on(self, worker: Worker, lease: Turns, now: float) -> None:
         while (following := lease.next()) is not None:

@@ -255,8 +255,8 @@ class Worker:
         self.calls[call.id] = call
         self.handed += 1
         self._last = call
-        if timeout != call.told:  # no worker had told the command's own limit when the call was encoded
-            call.body, call.told = messages.with_deadline(call.body, timeout), timeout
+        if timeout != call.encoded_timeout:  # no worker had told the command's own limit when the call was encoded
+            call.body, call.encoded_timeout = messages.with_deadline(call.body, timeout), timeout
         if call.buffers:
             self._send_with_buffers(call)
         else:
