@@ -11,26 +11,23 @@ Law 5: nothing of a call that has its outcome is kept: it may be large, and the 
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
 import socket
 from collections.abc import Callable
 from typing import Protocol
 
 import anyio
-import msgspec
 
 from asyncpool.errors import CommandTimeout, ProtocolError, WorkerCrashed, WorkerError, WorkerStartError
-from asyncpool.pool import stack
+from asyncpool.pool import greeting, stack
 from asyncpool.pool.call import MOST_MOVES, Call, Reply
 from asyncpool.pool.child import Child, Process
 from asyncpool.pool.config import Config
 from asyncpool.pool.connection import Connection, pair
 from asyncpool.pool.deadline import Deadline
-from asyncpool.pool.journal import Journal, log_level
+from asyncpool.pool.journal import Journal
 from asyncpool.pool.obituary import Obituary
 from asyncpool.pool.oom import OomKills, OomWatch
-from asyncpool.pool.reference import main_script
 from asyncpool.pool.states import TRANSITIONS, Sign, State
 from asyncpool.pool.stats import Cause
 from asyncpool.pool.stderr import Stderr
@@ -194,22 +191,8 @@ class Worker:
         if self.state is not State.SPAWNING:
             return  # it was killed meanwhile
         self._move(Sign.SPAWNED)
-        config = self._config
-        hello = messages.Hello(
-            [wire.VERSION],
-            config.max_message,
-            config.concurrency,
-            list(config.modules),
-            config.sys_path(),
-            self.slot,
-            msgspec.Raw(config.config),
-            config.registered_only,
-            config.allow_pickle,
-            main_script(),
-            log_level() if config.logs else None,
-        )
-        self._connection.send(wire.frame(messages.encode(hello)))
-        limit = config.start_timeout
+        self._connection.send(wire.frame(messages.encode(greeting.hello(self._config, self.slot))))
+        limit = self._config.start_timeout
         self._wait_for(limit, "start_failed", f"was not ready within {limit:g} s (start_timeout)")
 
     async def _bury(self) -> None:
@@ -234,9 +217,11 @@ class Worker:
             self._stderr.close()
         if self.reason == LIVED_ON and self.exit_code not in (None, -signal.SIGKILL):
             self.reason = None  # it was about to end by itself: much memory takes its time to be unmapped
-        killed = self.exit_code == -signal.SIGKILL and not self._finished_off
-        if self._watch is not None and self.reason is None and killed:
-            self._oom = self._watch.claim()
+        if self.exit_code == -signal.SIGKILL and self.reason is None:
+            if self._finished_off:
+                self.reason = "was killed by SIGKILL while it ended"
+            elif self._watch is not None:
+                self._oom = self._watch.claim()
         self._move(Sign.REAPED)
         if self.cause == "crashed" and self.exit_code == 0 and self.reason is None and not self.calls:
             self.cause = "left"
@@ -370,14 +355,8 @@ class Worker:
         if isinstance(message, Ready):
             if self._was_ready or then:
                 return "Ready for a second time"
-            if message.version != wire.VERSION:
-                return f"Ready for version {message.version} of the protocol, which it was not offered"
-            for info in message.commands:
-                for what, seconds in (("timeout", info.timeout), ("cancel_grace", info.cancel_grace)):
-                    if seconds is not None and not 0 < seconds < math.inf:
-                        return f"Ready with a {what} of {seconds} s for its command {info.name!r}"
-                if info.retries < 0:
-                    return f"Ready with {info.retries} retries for its command {info.name!r}"
+            if (wrong := greeting.wrong_with(message)) is not None:
+                return wrong
             then.append(lambda: self._become_ready(message))
         elif isinstance(message, Pong):
             if message.nonce != self._nonce:
@@ -500,10 +479,7 @@ class Worker:
 
     def _obituary(self) -> Obituary:
         stderr = "" if self._stderr is None else self._stderr.tail()
-        reason = self.reason
-        if reason is None and self._finished_off and self.exit_code == -signal.SIGKILL:
-            reason = "was killed by SIGKILL while it ended"
-        return Obituary(self.number, self.pid, self.exit_code, reason, stderr, self._oom)
+        return Obituary(self.number, self.pid, self.exit_code, self.reason, stderr, self._oom)
 
     def _in_flight(self) -> tuple[int | None, int | None]:
         """Return its process id, and the id of the call that it runs, if that is one."""

@@ -1,26 +1,13 @@
 """A pool's settings: what is refused, and in which words."""
 
-import inspect
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from asyncpool import Pool
 from asyncpool.pool import config
-from asyncpool.pool.config import Config
-
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(Pool).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-}
-
-
-def configure(*modules: object, **changes: object) -> Config:
-    """Return the settings of ``Pool(*modules, **changes)``."""
-    return config.configure(modules, **{**DEFAULTS, **changes})
+from tests.support.settings import configure
 
 
 def test_the_defaults_are_good():
