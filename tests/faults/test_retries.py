@@ -218,6 +218,7 @@ async def test_a_call_that_is_run_again_waits_no_longer_than_acquire_timeout(tmp
                 with pytest.raises(AcquireTimeout) as caught:
                     await pool.options(retries=1).run("append_and", str(trace), "x", "crash")
     assert caught.value.started is True
+    assert isinstance(caught.value.__cause__, WorkerCrashed)  # why it waited again
     assert runs(trace) == 1
 
 

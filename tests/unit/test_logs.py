@@ -63,3 +63,13 @@ def test_a_record_that_comes_while_another_is_written_follows_it():
         outbox = Outbox(wire, _thread.allocate_lock())
         assert outbox.put(b"a")
     assert wire.sent == [b"a", b"b"]
+
+
+def test_a_record_larger_than_a_message_may_be_is_dropped():
+    """Sent, it would be a broken protocol, and the worker's end."""
+    with open(os.devnull, "wb") as nothing:
+        wire = Wire(5, nothing.fileno())
+        outbox = Outbox(wire, _thread.allocate_lock())
+        assert not outbox.put(bytes(1001))
+        assert outbox.put(bytes(1000))
+    assert wire.sent == [bytes(1000)]
