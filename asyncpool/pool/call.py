@@ -8,6 +8,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from asyncpool.errors import PoolError
 from asyncpool.pool.deadline import Deadline
 from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Cause
@@ -140,7 +141,7 @@ class Call(msgspec.Struct, eq=False):
     may_have_run: bool = False
     provably_unstarted: bool = False
     deadline: Deadline | None = None
-    verdict: Exception | None = None
+    verdict: PoolError | None = None
     abandoned: bool = False
     asked_to_stop: bool = False
     exclusive: bool = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from asyncpool.errors import AsyncPoolError, PoolClosed, WorkerCrashed, WorkerError
+from asyncpool.errors import AsyncPoolError, CommandTimeout, PoolClosed, WorkerCrashed, WorkerError
+from asyncpool.pool import stack
 from asyncpool.pool.call import Call, Inherit, Reply, Retries, Timeout
 from asyncpool.pool.reference import Reference
 from asyncpool.pool.stats import Counters, Outcome
@@ -96,6 +97,8 @@ class Ledger:
         """A worker has answered a call."""
         self._counters.run_time.add(now - call.dispatched)
         if call.asked_to_stop and call.verdict is not None and not isinstance(reply, Result):
+            if isinstance(call.verdict, CommandTimeout):
+                stack.tell(call.verdict, reply.error.traceback, pid)
             self.give_up(call, call.verdict)
             return
         self.open.discard(call)

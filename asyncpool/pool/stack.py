@@ -16,7 +16,7 @@ from asyncpool.errors import CommandTimeout
 SIGNAL: int = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 LONGEST = 256 * 1024  # bytes; faulthandler itself stops at 100 threads of 100 frames
 
-_FRAME = re.compile(r'  File "(?P<path>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
+_FRAME = re.compile(r'  File "(?P<path>.*)", line (?P<line>\d+|\?\?\?),? in (?P<name>.*)')
 _OURS = re.compile(r'  File "(.*/asyncpool/worker/[^/"]*|<string>)", line ')  # the last is the command line of a worker
 _THREAD = re.compile(r"(Current thread|Thread) 0x")
 
@@ -64,9 +64,16 @@ def tell(error: CommandTimeout, stack: str, pid: int | None) -> None:
 
 
 def innermost(stack: str) -> str | None:
-    """Return the place that the main thread was at, as "kittens.py:12 spin"; None when it is not in the dump."""
+    """Return the place that the command was at, as "kittens.py:12 spin"; None when it is not told.
+
+    Args:
+        stack: A dump, of which the main thread's part counts, or the traceback of a command that stopped by itself.
+    """
     lines = stack.split("\n\n")[-1].splitlines()  # the threads stand in the reverse order of their beginning
-    frame = _FRAME.fullmatch(lines[1]) if len(lines) > 1 and _THREAD.match(lines[0]) else None
+    if lines and _THREAD.match(lines[0]):
+        frame = _FRAME.fullmatch(lines[1]) if len(lines) > 1 else None
+    else:
+        frame = next(filter(None, map(_FRAME.fullmatch, reversed(lines))), None)
     if frame is None:
         return None
     folder, file = os.path.split(frame["path"])

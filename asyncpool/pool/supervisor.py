@@ -446,6 +446,10 @@ class Supervisor:
         if moved is not None:
             self._wait_anew(moved)
 
+    def moved(self, call: Call) -> None:
+        """A call provably never started, as is known now: it goes back to the head of the queue."""
+        self._run_again(call)
+
     def _wait_anew(self, call: Call, crash: Exception | None = None) -> None:
         """A call that goes to another worker may wait for that as long as for the first."""
         if call.patience is not None and self.scheduler.waits(call):
@@ -456,11 +460,14 @@ class Supervisor:
         if isinstance(error, WorkerCrashed) and self.ledger.may_run_again(call, error) and self._supervising:
             call.worker = None
             call.provably_unstarted = False
-            now = self.loop.time()
-            self._do(self.scheduler.again(call, now), now)
-            self._wait_anew(call, error)
+            self._run_again(call, error)
             return
         self.ledger.give_up(call, error)
+
+    def _run_again(self, call: Call, crash: Exception | None = None) -> None:
+        now = self.loop.time()
+        self._do(self.scheduler.again(call, now), now)
+        self._wait_anew(call, crash)
 
     def gone(self, worker: Worker, failure: WorkerStartError | None) -> None:
         """Its process is reaped: its place is free."""

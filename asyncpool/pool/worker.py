@@ -66,6 +66,9 @@ class Owner(Protocol):
     def lost(self, worker: Worker, moved: Call | None) -> None:
         """It takes no more calls. *moved* provably never started, and is the owner's again."""
 
+    def moved(self, call: Call) -> None:
+        """The same of a call that was proved when its worker was lost already."""
+
     def given_up(self, call: Call, error: Exception) -> None:
         """A call ended with its worker."""
 
@@ -208,6 +211,8 @@ class Worker:
                         self.exit_code = await self._child.wait()
                 self._end("crashed", None)
                 self._connection.drain()  # also the last words of one that was killed
+                if (moved := self._unstarted()) is not None:  # only now, for one that the pool has killed
+                    self._owner.moved(moved)
                 self._child.close()
             else:
                 self._end("closed", "was not spawned")
@@ -401,7 +406,10 @@ class Worker:
             self._owner.checked(self)
 
     def _end(self, cause: Cause, reason: str | None, *, proof: bool = True) -> None:
-        """Begin the end, whatever has brought it. With *proof*, look for what shows that a call never started."""
+        """Begin the end, whatever has brought it. With *proof*, look for what shows that a call never started.
+
+        What is being killed may read on for a moment: then the proof is made once it is reaped.
+        """
         if self.state in (State.ENDING, State.GONE):
             if reason == LIVED_ON or self._problem is not None:  # else it ends already, whoever wants that too
                 self.reason = self.reason or reason
@@ -464,6 +472,9 @@ class Worker:
             del self.calls[call.id]
             if isinstance(call.verdict, CommandTimeout):
                 stack.tell(call.verdict, self._read_stack(), self.pid)
+            if call.verdict is not None and call.provably_unstarted:
+                call.verdict.started = False
+                call.verdict.add_note(f"{call.title} was never begun: its worker had not read it")
             self._owner.given_up(call, call.verdict or self._crash(call))
 
     def _read_stack(self) -> str:

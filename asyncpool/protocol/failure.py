@@ -26,6 +26,8 @@ DEEPEST = 10  # steps from an exception to a cause of a cause, or to a member of
 MAP_HEADER = 5  # bytes of MessagePack's, at most
 MOST = 100  # exceptions that one failure tells of; also notes of one exception
 
+_PACKAGE = __file__.rpartition("/protocol/")[0] + "/"
+
 _ORIGINS: dict[str, type[CommandError]] = {
     "unknown_command": UnknownCommand,
     "argument": ArgumentError,
@@ -54,6 +56,21 @@ def refusal(origin: str, message: str) -> ErrorInfo:
     """Describe a call that was refused at the worker's edge, or a result that cannot travel."""
     kind = _ORIGINS[origin]
     return ErrorInfo(origin, kind.__module__, kind.__qualname__, clean(message))
+
+
+def stopped(error: BaseException | None = None) -> ErrorInfo:
+    """Describe a command that was stopped; never raises. Where it heard so is told, but for our own frames."""
+    info = refusal("cancelled", "the command was stopped")
+    if error is None:
+        return info
+    try:
+        import traceback  # only now: it costs a start 3 ms, and where no descriptor is left it cannot be imported
+
+        theirs = [each for each in traceback.extract_tb(_TRACEBACK(error)) if not each.filename.startswith(_PACKAGE)]
+        info.traceback = clean("".join(traceback.format_list(theirs)))
+    except BaseException:  # it reads the source, perhaps by a loader of the user's
+        info.traceback = ""
+    return info
 
 
 def describe(error: BaseException, *, skip_frames: int = 0) -> ErrorInfo:
@@ -177,7 +194,7 @@ def _notes(error: BaseException, longest: int) -> list[str]:
 def _frames(error: BaseException, place: TracebackType | None, message: str) -> str:
     """Return the traceback of the exception alone, without its notes and members and those that it came from."""
     try:
-        import traceback  # only now: it costs a start 3 ms, and where no descriptor is left it cannot be imported
+        import traceback  # see above
 
         above = "".join(traceback.format_tb(place))
     except BaseException as second:  # it reads the source, perhaps by a loader of the user's

@@ -260,7 +260,7 @@ class AsyncSession(Session):
                 return await self._stream(running, work)
             return await work
         except asyncio.CancelledError as error:
-            return self.refuse_cancelled(running.id) if running.stop else self.describe(running.id, error, 1)
+            return self.refuse_cancelled(running.id, error) if running.stop else self.describe(running.id, error, 1)
         except BaseException as error:  # also SystemExit and KeyboardInterrupt, which a task would not keep to itself
             return self.describe(running.id, error, 1)
 

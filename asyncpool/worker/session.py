@@ -218,12 +218,12 @@ class Session(Runtime):
         """Return an exception of a command as the reply that it is."""
         self.end_if_forked(error)
         if isinstance(error, Cancelled):
-            return self.refuse_cancelled(number)
+            return self.refuse_cancelled(number, error)
         return Failure(number, failure.describe(error, skip_frames=skip_frames))
 
-    def refuse_cancelled(self, number: int) -> Failure:
-        """Return the reply of a command that was stopped."""
-        return Failure(number, failure.refusal("cancelled", "the command was stopped"))
+    def refuse_cancelled(self, number: int, error: BaseException | None = None) -> Failure:
+        """Return the reply of a command that was stopped, by this error if it had begun."""
+        return Failure(number, failure.stopped(error))
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""

@@ -258,6 +258,17 @@ async def test_two_replies_are_one_answer_and_the_end_of_that_worker() -> None:
         assert set(pool.stats().outcomes) == {"ok"}
 
 
+async def test_a_second_reply_does_no_harm_to_the_next_call() -> None:
+    """It comes when the next call is on the wire: the worker is killed, and the call, which it never read, is moved."""
+    async with Pool(program=program("misbehaves", "replies again later"), max_size=1, stderr="discard") as pool:
+        for number in range(5):
+            assert await pool.run("bad", 1) == "bad"
+            assert await pool.run("echo", number) == number
+        assert pool.stats().exited == {"protocol": 5}
+        assert pool.stats().outcomes == {"ok": 10}
+        assert pool.stats().attempts == 15
+
+
 async def test_bytes_one_by_one_are_as_good_as_frames() -> None:
     """However the stream is cut, a right worker is right."""
     async with Pool(program=program("byte_by_byte"), max_size=1, stderr="discard") as pool:

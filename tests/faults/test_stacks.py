@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from asyncpool import CommandTimeout, Pool
 from asyncpool.pool import worker as pool_worker
 from asyncpool.pool.stack import SIGNAL
 from tests.conftest import Gate
-from tests.support import commands
+from tests.support import commands, coroutines, updates
 from tests.support.processes import alive, descriptors, there
 from tests.support.waiting import eventually
 
@@ -50,6 +52,29 @@ async def test_the_error_says_where_the_command_was(command: str, place: str, tm
         assert f"In worker {pid}, when it was stopped:\n{error.stack}" in shown
         assert not there(pid)
         assert await pool.run("echo", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "seconds", "place"),
+    [
+        (coroutines.traced, 60, r"tasks\.py:\d+ sleep"),
+        (updates.emits_until_stopped, 0.01, r"updates\.py:\d+ emits_until_stopped"),
+    ],
+)
+async def test_a_command_that_stops_as_it_is_asked_to_says_where_it_heard_so(
+    command: Callable[..., Any], seconds: float, place: str, tmp_path: Path
+) -> None:
+    """Its worker lives on."""
+    async with Pool(coroutines, updates, max_size=1, stderr="discard") as pool:
+        pid = await pool.run(os.getpid)
+        with pytest.raises(CommandTimeout) as caught:
+            await pool.options(timeout=LIMIT).run(command, str(tmp_path / "trace"), seconds)
+        error = caught.value
+        assert re.search(rf"pid {pid}\) in {place}$", str(error)), str(error)
+        assert re.search(rf'File ".*\.py", line \d+, in {command.__name__}$', error.stack, re.MULTILINE), error.stack
+        assert "asyncpool/worker" not in error.stack
+        assert f"In worker {pid}, when it was stopped:\n{error.stack}" in error.__notes__[0]
+        assert await pool.run(os.getpid) == pid
 
 
 async def test_all_threads_are_in_the_stack() -> None:

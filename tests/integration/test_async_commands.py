@@ -16,7 +16,7 @@ from tests.conftest import Gate
 from tests.support import commands, coroutines, updates
 from tests.support.by_hand import Parent
 from tests.support.processes import there
-from tests.support.waiting import CAP, eventually
+from tests.support.waiting import CAP, eventually, steps
 
 MODULES = (commands, updates, coroutines)
 
@@ -355,6 +355,21 @@ async def test_a_call_that_the_worker_never_read_is_moved(gate: Gate, path: Path
         with pytest.raises(WorkerCrashed):
             await blocker
         assert pool.stats().outcomes == {"ok": 2, "crashed": 1}
+
+
+async def test_a_call_that_was_not_read_when_the_pool_killed_its_worker_is_moved(path: Path) -> None:
+    """A neighbour blocks the worker's loop and is stopped with it: what was sent last has not begun."""
+    async with pool_of(2, cancel_grace=0.1) as pool:
+        blocker = asyncio.create_task(pool.run(coroutines.blocks, str(path), 60))
+        await eventually(lambda: lines(path))
+        await asyncio.sleep(0.05)
+        blocker.cancel()
+        await steps(2)  # by now it was asked to stop
+        assert await pool.run(coroutines.answer, 3) == 3
+        await asyncio.wait([blocker])
+        assert pool.stats().outcomes == {"ok": 1, "cancelled": 1}
+        assert pool.stats().exited == {"cancelled": 1}
+        assert pool.stats().attempts == 3
 
 
 async def test_retries_of_async_commands(path: Path) -> None:

@@ -300,14 +300,14 @@ async def test_a_leases_calls_keep_to_timeouts(pool: Pool) -> None:
 
 
 @pytest.mark.contract
-async def test_closing_the_pool_ends_leases() -> None:
+async def test_closing_the_pool_ends_leases(gate: Gate) -> None:
     """aclose(0) while a lease is held and another waits: both learn of it; release after it is harmless."""
     pool = Pool(commands, max_size=1, stderr="discard")
     await pool.start()
     worker = await pool.acquire()
-    call = asyncio.create_task(worker.run("sleep", 60))
+    call = asyncio.create_task(worker.run("wait_at", gate.path))
     waiting = asyncio.ensure_future(_acquire(pool))
-    await steps(3)
+    await eventually(gate.reached)
     await pool.aclose(0)
     with pytest.raises(PoolClosed) as caught:
         await call

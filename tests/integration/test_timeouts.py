@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncpool import AcquireTimeout, CommandTimeout, Pool, PoolError
+from asyncpool import AcquireTimeout, CommandTimeout, Pool, PoolClosed, PoolError
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.processes import there
@@ -193,10 +193,26 @@ async def test_a_timeout_in_mid_write_stops_a_worker_that_does_not_read() -> Non
     async with Pool(commands, max_size=1, stderr="discard") as pool:
         pid = await pool.run("pid")
         os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(CommandTimeout):
+        with pytest.raises(CommandTimeout) as caught:
             await pool.options(timeout=0.3).run("length", b"x" * 50_000_000)
+        assert caught.value.started is False
         assert not there(pid)
         assert await pool.options(timeout=30).run("length", b"x" * 50_000_000) == 50_000_000
+
+
+@pytest.mark.parametrize("ends", ["timeout", "close"])
+async def test_a_call_that_a_stopped_worker_never_read_says_that_it_never_started(ends: str) -> None:
+    """Whatever ends it: what the kernel still holds when the worker is gone proves it."""
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        os.kill(await pool.run("pid"), signal.SIGSTOP)
+        call = asyncio.create_task(pool.options(timeout=0.3 if ends == "timeout" else None).run("echo", 1))
+        await eventually(lambda: pool.stats().running == 1)
+        if ends == "close":
+            await pool.aclose(0)
+        with pytest.raises(CommandTimeout if ends == "timeout" else PoolClosed) as caught:
+            await call
+    assert caught.value.started is False
+    assert caught.value.__notes__ == ["echo was never begun: its worker had not read it"]
 
 
 async def test_an_answer_that_takes_long_to_arrive_is_not_cut_off() -> None:

@@ -18,6 +18,12 @@ Current thread 0x00007f382aa06b80 (most recent call first):
   File "/app/kittens.py", line 12 in spin
   File "/app/kittens.py", line 20 in pet
 """
+TRACEBACK = """\
+  File "/app/kittens.py", line 20, in pet
+    spin()
+  File "/app/kittens.py", line 12, in spin
+    await sleep(60)
+"""
 OURS = """\
   File "/app/lib/asyncpool/worker/serve.py", line 66 in _attempt
   File "/app/lib/asyncpool/worker/__main__.py", line 29 in main
@@ -55,6 +61,7 @@ def test_nothing_written_is_no_stack() -> None:
     ("stack", "place"),
     [
         (MAIN, "kittens.py:12 spin"),
+        (TRACEBACK, "kittens.py:12 spin"),
         (f"{THREAD}\n{MAIN}", "kittens.py:12 spin"),
         (f"{MAIN}\n{THREAD}".replace("Current thread", "Thread"), "threading.py:982 run"),
         (MAIN.replace("/app/kittens.py", "/lib/re/__init__.py"), "re/__init__.py:12 spin"),

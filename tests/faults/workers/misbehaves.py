@@ -47,6 +47,11 @@ def misbehave(message: list[object]) -> None:
             speak.write(struct.pack("<II", len(body), len(body)) + body)
         case "replies twice":
             speak.write(speak.frame(speak.RESULT, number, "bad", []) * 2)
+        case "replies again later":  # once the next call is on the wire, which it never reads
+            speak.answer(message, "bad")
+            speak.look_ahead("")
+            speak.answer(message, "bad")
+            time.sleep(60)
         case "wrong id":
             speak.send(speak.RESULT, number + 1, "bad", [])
         case "ready again":
