@@ -63,11 +63,11 @@ $(NODE)/.installed: benchmarks/node/package.json
 
 .PHONY: simulate
 simulate: $(VENV)/.bench  ## Run ten thousand simulated workers on a fake clock, against queueing theory
-	$(BIN)/python benchmarks/simulate.py $(ARGS)
+	$(BIN)/python benchmarks/simulate.py --svg $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.bench  ## Send a million calls through a pool in constant trouble, on both loops (an hour)
-	$(BIN)/python benchmarks/soak.py $(ARGS)
+	$(BIN)/python benchmarks/soak.py --svg $(ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.docs  ## Build the documentation into build/docs; a broken link or anchor fails

@@ -39,7 +39,7 @@ MOST_WRONG = 20  # faults that are told in words
 
 # How many of 1,000 calls are of this kind; the rest are `double`.
 CALM = {"refuse": 10, "lease": 5, "large": 2, "retry": 1, "leak": 1, "leave": 1}
-ROUGH = {**CALM, "crash": 30, "cancel": 30, "time_out": 30}
+ROUGH = {**CALM, "crash": 30, "cancel": 44, "time_out": 30}  # three of ten to be cancelled have their answer first
 # One phase of three is rough. Were all alike, workers would die as fast as they start, and none would grow old.
 PHASES = 30
 
