@@ -164,13 +164,14 @@ class Call(msgspec.Struct, eq=False):
         self.worker = None
         if self.deadline is not None:
             self.cancel_deadline()
-        if self.updates is not None:
-            self.updates.end()
+        updates, self.updates = self.updates, None  # which knows the call
+        if updates is not None:
+            updates.end()
         if self.future.done():
             return
         if error is not None and not self.abandoned:
             self.future.set_exception(error)
-            if self.updates is not None:
+            if updates is not None:
                 self.future.exception()  # it is raised where the updates end, if anybody reads so far
         else:
             self.future.set_result(reply)  # type: ignore[arg-type] # None only where nobody reads it

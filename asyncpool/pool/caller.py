@@ -19,8 +19,9 @@ from asyncpool.pool.call import MOST_MOVES, Call, Listener, Reply
 from asyncpool.pool.config import Config
 from asyncpool.pool.lease import Lease, Ways
 from asyncpool.pool.leases import Leases, full
-from asyncpool.pool.maker import Maker, Target, open_reply
+from asyncpool.pool.maker import Maker, Target
 from asyncpool.pool.options import AS_DECLARED, Options
+from asyncpool.pool.reply import open_reply
 from asyncpool.pool.stats import Counters
 from asyncpool.pool.stream import WINDOW, Stream
 from asyncpool.pool.supervisor import Supervisor
@@ -47,6 +48,9 @@ class Begun:
             reply = await self.call.future
         except asyncio.CancelledError:
             await self.stop()
+            raise
+        except Exception:
+            del self  # its call's future has the error, which holds this frame
             raise
         return self.open(reply)
 
@@ -93,6 +97,9 @@ class Caller:
             reply = await call.future
         except asyncio.CancelledError:
             await self.abandon(supervisor, call)
+            raise
+        except Exception:
+            del call  # its future has the error, which holds this frame
             raise
         return open_reply(reply, call, options.returns or target.result)
 

@@ -19,7 +19,7 @@ from asyncpool.errors import PayloadError
 from asyncpool.pool.cpus import usable_cpus
 from asyncpool.pool.events import Event
 from asyncpool.pool.policy import Limits
-from asyncpool.pool.reference import NO_SCRIPT, main_script
+from asyncpool.pool.reference import NO_SCRIPT, absolute, main_script
 from asyncpool.pool.stderr import Mode
 from asyncpool.protocol import payload
 from asyncpool.protocol.messages import MAIN
@@ -87,7 +87,7 @@ class Config:
         Another Python gets only the application's own folders, ahead of what it has itself: the libraries of this one
         are not made for it.
         """
-        paths = [os.path.abspath(entry) for entry in sys.path]
+        paths = [path for entry in sys.path if (path := absolute(entry))]
         return [path for path in paths if not _is_of_python(path)] if self.own_path else paths
 
 

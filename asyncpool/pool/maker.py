@@ -1,4 +1,4 @@
-"""A call as its frame's body, and the value or error that its reply holds."""
+"""A call as its frame's body."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from asyncpool.errors import PayloadError, ResultError
-from asyncpool.pool.call import Call, Reply
+from asyncpool.errors import PayloadError
+from asyncpool.pool.call import Call
 from asyncpool.pool.config import Config
 from asyncpool.pool.options import Options
 from asyncpool.pool.reference import Reference, reference, unroll
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.protocol import buffers, edge, failure, messages, payload
-from asyncpool.protocol.messages import Failure
 from asyncpool.protocol.wire import Buffer
 
 _INSIDE = buffers.INSIDE.issuperset
@@ -126,20 +125,6 @@ class Maker:
 
     def _look_at(self, command: Any) -> Target:
         return Target(reference(command), edge.kind(command), *edge.outcome_decoders(command, self.codec))
-
-
-def open_reply(reply: Reply, call: Call, decoder: payload.Decodes) -> Any:
-    """Return what the worker sent, or raise it."""
-    if isinstance(reply, Failure):
-        told = failure.rebuild(reply.error, call.pid)
-        told.started = told.started or call.may_have_run  # in a run before this one
-        raise told
-    try:
-        return decoder.decode_with(reply.value, reply.buffers) if reply.buffers else decoder.decode(reply.value)
-    except Exception as error:  # decoding runs the user's own __post_init__
-        refused = ResultError(f"{call.title} returned what its annotation does not say: {failure.text(error)}")
-        refused.message, refused.worker_pid = str(refused.args[0]), call.pid
-        raise refused from None
 
 
 def _blame(codec: payload.Codec, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> PayloadError:

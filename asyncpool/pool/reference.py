@@ -32,7 +32,22 @@ def main_script() -> str:
     if spec is not None and spec.name != "__main__":
         return str(spec.name)
     file = getattr(main, "__file__", None)
-    return os.path.abspath(file) if isinstance(file, str) and os.path.isfile(file) else ""
+    return absolute(file) if isinstance(file, str) and os.path.isfile(file) else ""
+
+
+def absolute(path: object) -> str:
+    """Return a path that a worker can be told.
+
+    Returns:
+        "" for what is no text, is not UTF-8, or is relative to a working directory that is gone: Python's own import
+        system passes over such entries of ``sys.path`` as well.
+    """
+    if not isinstance(path, str):
+        return ""
+    try:
+        return os.path.abspath(path).encode().decode()
+    except (OSError, UnicodeEncodeError):
+        return ""
 
 
 def unroll(

@@ -129,11 +129,13 @@ class Results(Generic[T]):
         self._pulling.cancel()
         self._places.clear()
         calls = [begun.call for begun in self._calls]
+        answered = [call for call in calls if _is_answered(call)]
         self._calls.clear()
-        try:
-            await self._let_end([call.future for call in calls if _is_answered(call)])
+        try:  # those first: a worker that ends an answered one would take them next
+            await self._caller.abandon(self._supervisor, *(call for call in calls if call not in answered))
+            await self._let_end([call.future for call in answered])
         finally:
-            await self._caller.abandon(self._supervisor, *calls)
+            await self._caller.abandon(self._supervisor, *answered)
             await asyncio.wait([self._pulling])
 
     async def _let_end(self, answered: list[asyncio.Future[Reply]]) -> None:
@@ -205,8 +207,6 @@ class Results(Generic[T]):
             pass  # the items' places tell it
 
     async def _take_in(self, item: Any, supervisor: Supervisor) -> None:
-        if self._over:
-            raise asyncio.CancelledError
         place = Place(self._pulled)
         self._pulled += 1
         self._untaken += 1
@@ -216,13 +216,11 @@ class Results(Generic[T]):
             await self._begin(supervisor, [place], (*self._first, item))
         else:
             await self._pack(supervisor, place, item)
-        if self._over:
-            raise asyncio.CancelledError
         await self._wait_for_demand(supervisor)
 
     async def _wait_for_demand(self, supervisor: Supervisor) -> None:
         """Return when one more item may be pulled."""
-        while True:
+        while not self._over:
             slots = supervisor.scheduler.limits.max_size * self._concurrency
             window = self._asked_window or WINDOW * slots * self._chunk
             if self._batch and len(self._batch) == self._untaken >= window:  # nothing else will make room
@@ -231,6 +229,7 @@ class Results(Generic[T]):
                 return
             self._demand.clear()
             await self._demand.wait()
+        raise asyncio.CancelledError
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
@@ -238,6 +237,8 @@ class Results(Generic[T]):
         """Submit a call as soon as the pool takes it."""
         if supervisor.scheduler.full:
             await supervisor.room.wait()
+        if self._over:  # the map has ended meanwhile
+            raise asyncio.CancelledError
         answers = Answers(self._answered, places) if chunk else None
         try:
             items = len(places) if chunk else 0
@@ -271,7 +272,7 @@ class Results(Generic[T]):
             try:
                 await self._ship(supervisor)
             except Exception as error:  # of those before it; it would be in no batch and in no call
-                self._settle(place, error)
+                self._settle(place, _its_own(error))
                 raise
         self._batch.append((place, raw))
         self._batch_bytes += size

@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from asyncpool.errors import PoolError, ResultError
+from asyncpool.errors import PoolError
 from asyncpool.pool.call import Call
-from asyncpool.protocol import failure, payload
+from asyncpool.pool.reply import refused
+from asyncpool.protocol import payload
 from asyncpool.protocol.messages import MOST_BYTES, Update
 
 if TYPE_CHECKING:
@@ -124,10 +125,7 @@ class Stream(Generic[Y, T]):
                 else begun.updates.decode(update.value)
             )
         except Exception as error:  # decoding runs the user's own __post_init__
-            text = f"{begun.call.title} sent an update that its annotation does not say: {failure.text(error)}"
-            refused = ResultError(text)
-            refused.message, refused.worker_pid = text, begun.call.pid
-            raise refused from None
+            raise refused(begun.call, "sent an update that its annotation does not say", error) from None
         return value
 
     async def _change(self) -> None:

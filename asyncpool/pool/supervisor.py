@@ -10,7 +10,6 @@ Law 2: one task supervises. It is cancelled by nobody but ``asyncio.run`` when t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -336,9 +335,9 @@ class Supervisor:
         task.add_done_callback(self._task_ended)
 
     def _create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = self.loop.create_task(coroutine, name=name)
-        with contextlib.suppress(AttributeError):  # another factory's tasks may lack it
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # of a dropped loop the pool tells itself
+        # Not by the loop's factory: an eager task would begin in the middle of what is being done.
+        task = asyncio.Task(coroutine, loop=self.loop, name=name)
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # of a dropped loop the pool tells itself
         return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -393,7 +392,6 @@ class Supervisor:
         """It takes calls: it serves the head of the queue, not whoever had it started."""
         self.ledger.learn(ready.commands)
         self._ready += 1
-        self._tell("ready", worker)
         slots = min(self._config.concurrency, ready.capacity)
         if self._config.concurrency > 1:
             for ticket in self.scheduler.waiting:  # what they are may be known only now
@@ -402,6 +400,7 @@ class Supervisor:
         now = self.loop.time()
         memory = 0 if self._scales is None else self._scales.at_birth(worker)
         self._do(self.scheduler.ready(worker.number, slots, now, memory), now)
+        self._tell("ready", worker)
         self._milestones.look()
         self._reset_timer()
 
@@ -478,18 +477,20 @@ class Supervisor:
             self._do(self.scheduler.lost(worker.number, now), now)
         elif failure is not None:
             self._start_error = failure
-            self._tell("start_failed", worker, reason=str(failure))
             self._do(self.scheduler.start_failed(worker.number, now), now)
             if self._restarts:
                 self.scheduler.keep()  # now: whoever is told may ask for another restart at once
             self._milestones.fail(lambda: _again(failure))
         self._counters.exited[worker.cause] += 1
-        self._tell("exited", worker, reason=worker.reason)
         self._do(self.scheduler.reaped(worker.number, now), now)
+        if failure is not None and self._start_error is failure:
+            self._tell("start_failed", worker, reason=str(failure))
+        self._tell("exited", worker, reason=worker.reason)
         self._milestones.look()
         self._reset_timer()
 
     def _tell(self, kind: EventKind, worker: Worker, reason: str | None = None) -> None:
+        """Tell of an event when all is done that it causes: whoever hears of it may ask for more at once."""
         if self._config.on_event is None:
             return
         try:

@@ -158,7 +158,8 @@ class Worker:
         except Exception as error:  # no such program, no descriptor left, a bad environment, ...
             where = self._config.cwd
             hint = " (the pool's cwd=)" if where is not None and getattr(error, "filename", None) == str(where) else ""
-            self._end("start_failed", f"could not be spawned: {error}{hint}")
+            did = "spawned" if self._child is None else "greeted"
+            self._end("start_failed", f"could not be {did}: {error}{hint}")
 
     def _spawn(self) -> socket.socket:
         """Start the process and return the parent's end of the connection to it."""
@@ -246,7 +247,7 @@ class Worker:
         self.handed += 1
         self._last = call
         if timeout != call.encoded_timeout:  # no worker had told the command's own limit when the call was encoded
-            call.body, call.encoded_timeout = messages.with_deadline(call.body, timeout), timeout
+            self._encode_timeout(call, timeout)
         if call.buffers:
             self._send_with_buffers(call)
         else:
@@ -254,6 +255,12 @@ class Worker:
             self._connection.send(_header(size, size) + call.body)  # as ``wire.frame`` does
         if timeout is not None:
             call.deadline = Deadline(self._loop, timeout, lambda: self._time_out(call, timeout), self._heard)
+
+    def _encode_timeout(self, call: Call, timeout: float | None) -> None:
+        body = messages.with_deadline(call.body, timeout)
+        # Where that makes it too long the command is not told, and is held to it all the same.
+        if len(body) + sum(map(len, call.buffers)) <= self._config.max_message:
+            call.body, call.encoded_timeout = body, timeout
 
     def _send_with_buffers(self, call: Call) -> None:
         if not self._takes_buffers:

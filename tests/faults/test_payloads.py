@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 
-from asyncpool import Pool
-from tests.support import commands
+from asyncpool import CommandError, CommandTimeout, Pool, ResultError, WorkerCrashed
+from tests.support import commands, greedy
 from tests.support.processes import memory
 from tests.support.waiting import eventually
 
@@ -48,14 +50,57 @@ async def test_nothing_of_a_settled_call_is_kept(command: str) -> None:
         assert pool.stats().spawned == 1
 
 
-async def test_a_settled_call_keeps_nothing_until_garbage_is_collected() -> None:
-    """Whatever its options: its argument is gone when its caller lets go of it."""
-    async with Pool(commands, max_size=1, acquire_timeout=60, timeout=60, stderr="discard") as pool:
+async def succeeds(pool: Pool, array: Any) -> None:
+    assert await pool.options(retries=1, key="Tom").run(greedy.returns, array) == LARGE
+
+
+async def raises(pool: Pool, array: Any) -> None:
+    with pytest.raises(CommandError):
+        await pool.run(greedy.fails, array)
+
+
+async def does_not_fit(pool: Pool, array: Any) -> None:
+    with pytest.raises(ResultError):
+        await pool.run(greedy.says_text, array)
+
+
+async def crashes(pool: Pool, array: Any) -> None:
+    with pytest.raises(WorkerCrashed):
+        await pool.run(greedy.dies, array)
+
+
+async def takes_too_long(pool: Pool, array: Any) -> None:
+    with pytest.raises(CommandTimeout):
+        await pool.options(timeout=0.1).run(greedy.hangs, array)
+
+
+async def streams(pool: Pool, array: Any) -> None:
+    async with pool.stream(greedy.sends, array) as updates:
+        assert [update async for update in updates] == [LARGE]
+
+
+async def tells(pool: Pool, array: Any) -> None:
+    lengths = list[int]()
+    await pool.options(on_update=lengths.append).run(greedy.sends, array)
+    assert lengths == [LARGE]
+
+
+async def maps(pool: Pool, array: Any) -> None:
+    async with pool.map(greedy.returns, [array] * 2, chunk=2) as lengths:
+        assert [length async for length in lengths] == [LARGE] * 2
+
+
+@pytest.mark.parametrize(
+    "use", [succeeds, raises, does_not_fit, crashes, takes_too_long, streams, tells, maps], ids=lambda use: use.__name__
+)
+async def test_a_settled_call_keeps_nothing_until_garbage_is_collected(use: Callable[..., Any]) -> None:
+    """Whatever its options and its outcome: its argument is gone when its caller lets go of it."""
+    async with Pool(max_size=1, acquire_timeout=60, timeout=60, stderr="discard") as pool:
         gc.disable()
         try:
             array = numpy.zeros(LARGE, numpy.uint8)
             left = weakref.ref(array)
-            assert await pool.options(retries=1, key="Tom").run(len, array) == LARGE
+            await use(pool, array)
             del array
             await eventually(lambda: left() is None)
         finally:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from asyncpool import Event, Pool, PoolError, WorkerCrashed, WorkerStartError
+from asyncpool import Event, Pool, PoolClosed, PoolError, WorkerCrashed, WorkerStartError
 from tests.support import commands
 from tests.support.processes import TAG, alive, children, descriptors, tagged
 from tests.support.scripts import Script, noise, run
 from tests.support.waiting import eventually, eventually_now
+
+WORKERS = Path(__file__).parent / "workers"
 
 LOOPS = ("asyncio", "uvloop")
 
@@ -265,6 +267,37 @@ async def test_a_loop_with_eager_tasks_is_served(tmp_path: Path) -> None:
         assert children() == {}
     finally:
         loop.set_task_factory(None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+@pytest.mark.parametrize("kind", ["spawned", "ready", "start_failed", "exited"])
+async def test_on_event_may_change_the_pool_by_an_eager_task(kind: str, tmp_path: Path) -> None:
+    """It runs in the very moment of the event: what the event causes is done by then."""
+    well = tmp_path / "well"
+    tasks: list[asyncio.Task[None]] = []
+
+    def resize(event: Event) -> None:
+        if event.kind == kind:
+            tasks.append(asyncio.create_task(pool.resize(min_size=0, max_size=1 + len(tasks) % 3)))
+
+    program = [sys.executable, str(WORKERS / "until_it_is_well.py"), str(well), str(WORKERS / "dies_at_boot.py")]
+    pool = Pool(program=program, min_size=0, max_size=3, stderr="discard", on_event=resize)
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    try:
+        async with pool:
+            with pytest.raises(WorkerStartError):
+                await asyncio.gather(*(pool.run("echo", number) for number in range(9)))
+            well.touch()
+            async with asyncio.timeout(20):
+                while pool.stats().outcomes.get("ok", 0) < 9:  # until a start succeeds, calls are told at once
+                    await asyncio.gather(*(pool.run("echo", number) for number in range(9)), return_exceptions=True)
+                    await asyncio.sleep(0.05)
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+    assert tasks
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert outcome is None or isinstance(outcome, (PoolClosed, WorkerStartError))
 
 
 async def test_on_event_may_use_the_pool() -> None:

@@ -270,6 +270,32 @@ async def test_a_map_whose_turn_it_is_and_that_needs_none_lets_the_next_one_go(g
         await blocked
 
 
+async def test_a_chunk_that_waits_when_the_map_is_left_never_runs(tmp_path: Path) -> None:
+    """Also where the end of an answered one is on its way, which would free the worker for it."""
+    trace = tmp_path / "trace"
+    command = functools.partial(items.leave_a_trace, str(trace))
+    async with small(min_size=1, max_size=1) as pool:
+        await pool.run(items.flush_slowly, 0.3)
+        async with pool.map(command, range(8), chunk=2, window=8) as traced:
+            assert [await anext(traced) for _ in range(2)] == [0, 1]
+        assert await pool.run("echo", 1) == 1
+    assert lines_of(str(trace)) == ["0", "1"]
+
+
+async def test_a_map_that_has_ended_by_an_error_begins_nothing_more() -> None:
+    """Its block may go on for long; what it held back for want of room stays where it is."""
+    async with (
+        small(min_size=1, max_size=1, max_waiting=0) as pool,
+        pool.map(items.fail_below, range(9)) as failed,
+    ):
+        with pytest.raises(CommandError):
+            await anext(failed)
+        before = pool.stats().submitted
+        await eventually(lambda: pool.stats().idle == 1)
+        await steps(9)
+        assert (pool.stats().submitted, pool.stats().idle) == (before, 1)
+
+
 async def test_whatever_fails_in_the_making_of_a_call_is_raised_and_hangs_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -51,6 +51,11 @@ def length(data: bytes) -> int:
     return len(data)
 
 
+@asyncpool.command(timeout=30.0)
+def length_in_time(data: bytes) -> int:
+    return len(data)
+
+
 @asyncpool.command
 def add(first: int, second: int = 1) -> int:
     return first + second
@@ -297,6 +302,17 @@ def close_wire() -> None:
     """Close every descriptor but the first three, the wire among them, and live on."""
     os.closerange(3, 1000)
     time.sleep(60)
+
+
+@asyncpool.command
+def babble() -> None:
+    """Write to the wire what is no frame."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                os.write(int(name), b"\xff" * 8)
+        except OSError:
+            pass  # the one that lists the folder
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Commands that are run for many items."""
 
 import os
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -50,6 +52,34 @@ async def later_than(item: int, bound: int) -> int:
     if item >= bound:
         raise ValueError(item)
     return item
+
+
+@asyncpool.command
+def fail_below(item: int, bound: int = 1) -> int:
+    if item < bound:
+        raise ValueError(item)
+    return item
+
+
+@asyncpool.command
+def leave_a_trace(path: str, item: int) -> int:
+    with open(path, "a") as trace:
+        trace.write(f"{item}\n")
+    return item
+
+
+@asyncpool.command
+def flush_slowly(seconds: float) -> None:
+    """Let each end of a call come so much later than its last answer."""
+
+    class Slow:
+        def write(self, text: str) -> int:
+            return len(text)
+
+        def flush(self) -> None:
+            time.sleep(seconds)
+
+    sys.stdout = Slow()  # type: ignore[assignment]
 
 
 @asyncpool.command

@@ -148,6 +148,16 @@ def test_the_parents_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch):
     assert [str(here), str(here / "relative"), "/absolute"] == configure().sys_path()
 
 
+def test_what_no_worker_could_use_is_left_out_of_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As Python's own imports pass over it: no text, no UTF-8, or relative to a folder that is gone."""
+    monkeypatch.setattr(sys, "path", [None, 7, b"/bytes", "/caf\udce9", Path("/path"), "relative", "/absolute"])
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert configure().sys_path() == ["/absolute"]
+
+
 def test_another_python_gets_only_the_applications_folders(monkeypatch: pytest.MonkeyPatch):
     """The libraries of this Python are not made for another one."""
     libraries = [
