@@ -22,6 +22,7 @@ LINES = 1000  # a second
 RECORDS = 2500  # a second, with the lines: the worker sends 1,000, but two of its seconds may fall into one of ours
 SPENT = 0.1  # seconds a second
 SECOND = 1.0
+LONGEST_PARENT = 1000  # characters; nobody configures a logger of a longer name, and each dot costs a look-up
 _THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)  # Linux has it
 
 logger: logging.Logger = logging.getLogger("asyncpool.worker")
@@ -103,7 +104,7 @@ class Journal:
         began = _Stopwatch()
         try:
             made = self._made(_decode(data))
-            there = logging.getLogger(made.name)
+            there = _logger(made.name)
             if there.isEnabledFor(made.levelno):
                 self._lines += 1
                 there.handle(made)
@@ -182,6 +183,33 @@ class Journal:
             pass  # a handler or filter of the application's: that must not stop the drain
         self._lines += 1
         self._spent += began.spent()
+
+
+def _logger(name: str) -> logging.Logger:
+    """Return the application's logger of this name, else one that serves as a new one would, and is forgotten.
+
+    ``logging.getLogger`` keeps what it makes for ever, with an entry for each part of the name; and here workers choose
+    the names. It is not the parent itself, whose filters, and whose being disabled, hold for its own records only.
+    """
+    manager = logging.root.manager
+    known = manager.loggerDict.get(name)
+    if isinstance(known, logging.Logger) or name in ("", logging.root.name):
+        return logging.getLogger(name)
+    made = (manager.loggerClass or logging.getLoggerClass())(name)
+    made.manager = manager
+    made.parent = _parent(name, manager)
+    return made
+
+
+def _parent(name: str, manager: logging.Manager) -> logging.Logger:
+    """Return the nearest logger above, found as the manager finds it: of two dots in a row it sees one."""
+    at = name.rfind(".", 0, LONGEST_PARENT + 1)
+    while at > 0:
+        known = manager.loggerDict.get(name[:at])
+        if isinstance(known, logging.Logger):
+            return known
+        at = name.rfind(".", 0, at - 1)
+    return manager.root
 
 
 class _Stopwatch:

@@ -32,9 +32,9 @@ def graceful_shutdown(
     gives an object with ``stop.requested`` and ``await stop.wait()``, so that a server can stop accepting and leave
     the block by itself; it is left when the pools are closed. Without a signal it changes nothing.
 
-    Where the block is cancelled from outside while the pools close, or raises anything but PoolClosed, the grace ends
-    too. A handler that the event loop had for one of the signals is removed; one that was set with ``signal.signal``
-    comes back at the end.
+    Where the block is cancelled from outside while the pools close, or raises anything but PoolClosed (or a group of
+    nothing else), the grace ends too. A handler that the event loop had for one of the signals is removed; one that was
+    set with ``signal.signal`` comes back at the end.
 
     Args:
         pools: One or more; may be entered outside this block or inside.
@@ -48,8 +48,8 @@ def graceful_shutdown(
             to another event loop.
     """
     if isinstance(signals, int):
-        raise TypeError(f"signals= takes several, as in signals=({signal.Signals(signals)!s},), not one")
-    return GracefulShutdown(pools, grace, tuple(signals))
+        raise TypeError(f"signals= takes several, as in signals=({_named(signals)},), not one")
+    return GracefulShutdown(pools, grace, tuple(dict.fromkeys(signals)))  # twice one would hide what was there before
 
 
 class GracefulShutdown:
@@ -115,7 +115,7 @@ class GracefulShutdown:
             ours = self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
         try:
             # A call that is refused now is no accident, and no reason to stop those that were accepted.
-            await self._closed(at_once=error is not None and not isinstance(error, PoolClosed))
+            await self._closed(at_once=error is not None and not _is_refusal(error))
         finally:
             self._restore()
         if error is None or ours:
@@ -207,3 +207,18 @@ def _check(pools: tuple[Pool, ...], grace: float, signals: tuple[int, ...]) -> N
     for number in signals:
         if number not in signal.valid_signals() or number in (signal.SIGKILL, signal.SIGSTOP):
             raise ValueError(f"signals= takes signals that can be caught, such as signal.SIGTERM, not {number!r}")
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether it is PoolClosed, alone or, as a TaskGroup raises it, in groups of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(PoolClosed)[1] is None
+    return isinstance(error, PoolClosed)
+
+
+def _named(number: int) -> str:
+    """Return a signal as one writes it: not every number has a name."""
+    try:
+        return f"signal.{signal.Signals(number).name}"
+    except ValueError:
+        return str(number)

@@ -11,7 +11,7 @@ import pytest
 from asyncpool import Pool, PoolClosed, PoolError, graceful_shutdown
 from tests.conftest import Gate
 from tests.support import commands
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, steps
 
 SIGNAL = signal.SIGUSR1
 
@@ -42,6 +42,16 @@ async def test_without_a_signal_nothing_happens(pool: Pool, heard: list[int]) ->
         assert await pool.run("echo", 1) == 1
     assert stop.requested is False
     assert await pool.run("echo", 2) == 2
+    ask()
+    await eventually(lambda: heard == [SIGNAL])
+
+
+async def test_a_signal_named_twice_is_one(heard: list[int]) -> None:
+    """The handler of before is asked for once, before ours is there: it comes back."""
+    before = signal.getsignal(SIGNAL)
+    async with graceful_shutdown(Pool(), signals=(SIGNAL, int(SIGNAL), SIGNAL)):
+        pass
+    assert signal.getsignal(SIGNAL) is before  # the default one would end the whole run
     ask()
     await eventually(lambda: heard == [SIGNAL])
 
@@ -89,6 +99,53 @@ async def test_a_block_that_raises_ends_the_grace(pool: Pool, gate: Gate) -> Non
 
     call = await begun(pool, gate)
     with pytest.raises(ZeroDivisionError):
+        await body()
+    with pytest.raises(PoolClosed, match="while"):
+        await call
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_a_group_of_refused_calls_ends_no_grace(pool: Pool, gate: Gate, deep: bool) -> None:
+    """As one refused call: a task group wraps it, but what was accepted is served all the same."""
+    left: list[str] = []
+
+    async def refused() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pool.run("echo"))
+
+    async def body() -> None:
+        async with graceful_shutdown(pool, grace=600, signals=[SIGNAL]) as stop:
+            ask()
+            await stop.wait()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(refused() if deep else pool.run("echo"))
+            finally:
+                left.append("body")
+
+    call = await begun(pool, gate)
+    task = asyncio.create_task(body())
+    async with asyncio.timeout(10):
+        await eventually(lambda: left)
+        await steps(10)  # enough for the end of the grace to reach the worker
+        gate.open()
+        with pytest.raises(ExceptionGroup) as raised:
+            await task
+    assert raised.value.split(PoolClosed)[1] is None
+    assert await call == "served"
+
+
+async def test_a_group_with_another_error_ends_the_grace(pool: Pool, gate: Gate) -> None:
+    """A refused call beside it excuses nothing."""
+
+    async def body() -> None:
+        async with asyncio.timeout(10), graceful_shutdown(pool, grace=600, signals=[SIGNAL]) as stop:
+            ask()
+            await stop.wait()
+            raise ExceptionGroup("two", [PoolClosed("refused"), ZeroDivisionError()])
+
+    call = await begun(pool, gate)
+    with pytest.raises(ExceptionGroup, match="two"):
         await body()
     with pytest.raises(PoolClosed, match="while"):
         await call
@@ -290,7 +347,9 @@ async def test_it_is_for_one_block(heard: list[int]) -> None:
         (1, {"grace": -1}, ValueError, "grace must be 0"),
         (1, {"grace": float("nan")}, ValueError, "grace must be 0"),
         (1, {"signals": ()}, ValueError, "at least one signal"),
-        (1, {"signals": signal.SIGTERM}, TypeError, "takes several"),
+        (1, {"signals": signal.SIGTERM}, TypeError, r"takes several, as in signals=\(signal.SIGTERM,\), not one"),
+        (1, {"signals": int(signal.SIGINT)}, TypeError, r"takes several, as in signals=\(signal.SIGINT,\), not one"),
+        (1, {"signals": 0}, TypeError, r"takes several, as in signals=\(0,\), not one"),
         (1, {"signals": [signal.SIGKILL]}, ValueError, "can be caught"),
         (1, {"signals": [0]}, ValueError, "can be caught"),
         (1, {"signals": ["SIGTERM"]}, ValueError, "can be caught"),

@@ -3,8 +3,10 @@
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from asyncpool.pool.journal import LINES, SPENT, Journal, logger
@@ -130,3 +132,164 @@ def test_a_handler_that_raises_gets_every_line(journal: Journal, handler: Handle
     handler.then = fail
     assert journal.write(b"one\ntwo\nthree\n") == 0
     assert len(handler.texts) == 3
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The loggers that logging keeps: the test's own are forgotten at its end."""
+    known = dict(logging.root.manager.loggerDict)
+    monkeypatch.setattr(logging.root.manager, "loggerDict", known)
+    return known
+
+
+def sent(name: str, level: int = logging.ERROR) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode({"name": name, "level": level, "message": name, "time": 1.0}))
+
+
+def test_logging_keeps_no_logger_for_a_workers_names(journal: Journal, known: dict[str, Any]) -> None:
+    """However many there are, of however many parts: workers choose them, and logging forgets none."""
+    before = set(known)
+    handler = Handler()
+    logging.root.addHandler(handler)
+    names = [*(f"job.{number}" for number in range(500)), ".".join("x" * 5000)]
+    try:
+        for name in names:
+            journal.record(sent(name))
+    finally:
+        logging.root.removeHandler(handler)
+    assert handler.texts == names
+    assert set(known) == before
+
+
+def test_a_name_of_very_many_parts_is_looked_up_in_a_moment(journal: Journal, known: dict[str, Any]) -> None:
+    """It would be the loop's time: what lies so deep that nobody has a logger there is not looked for."""
+    handler = Handler()
+    logging.getLogger("deep").addHandler(handler)
+    began = time.thread_time()
+    journal.record(sent("deep" + ".x" * 100_000))
+    assert time.thread_time() - began < 1.0  # all its parts would take several
+    assert len(handler.texts) == 1
+
+
+class Counted(logging.Logger):
+    """A logger class of the application's."""
+
+    handled: ClassVar[list[tuple[str, str]]] = []
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.handled.append((self.name, record.name))
+        super().handle(record)
+
+
+NAMES = (
+    *("a", "a.b", "a.b.c", "a.b.c.d", "a.b.c.d.e", "other", "root.b"),
+    *("", "root", "a.", ".a.b", "a..b.c", "a.b..c", "...c"),
+)
+
+
+def nothing() -> None:
+    """Leave all as it is."""
+
+
+def level_of_the_parent() -> None:
+    logging.getLogger("a").setLevel(logging.CRITICAL)
+    logging.getLogger("a.b.c").setLevel(logging.DEBUG)
+
+
+def handler_and_no_propagation() -> None:
+    logging.getLogger("a.b").propagate = False
+
+
+def filter_of_the_parent() -> None:
+    """Filters of loggers hold for their own records only."""
+    logging.getLogger("a.b").addFilter(lambda _record: False)
+
+
+def disabled() -> None:
+    """So does this."""
+    logging.getLogger("a.b").disabled = True
+
+
+def only_a_place_is_held() -> None:
+    logging.getLogger("a").setLevel(logging.CRITICAL)
+    logging.getLogger("a.b.c.d")
+
+
+def all_levels_disabled() -> None:
+    logging.disable(logging.ERROR)
+
+
+def a_class_of_its_own() -> None:
+    logging.setLoggerClass(Counted)
+
+
+def a_class_of_the_managers() -> None:
+    logging.getLogger("a.b").setLevel(logging.INFO)
+    logging.root.manager.setLoggerClass(Counted)
+
+
+def odd_dots() -> None:
+    """As logging itself takes them."""
+    for name in ("a.", ".a", "a..b", "..", "a.b.."):
+        logging.getLogger(name).propagate = False
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [
+        nothing,
+        level_of_the_parent,
+        handler_and_no_propagation,
+        filter_of_the_parent,
+        disabled,
+        only_a_place_is_held,
+        all_levels_disabled,
+        a_class_of_its_own,
+        a_class_of_the_managers,
+        odd_dots,
+    ],
+)
+def test_records_go_where_the_loggers_of_their_names_would_bring_them(
+    configure: Callable[[], None], journal: Journal, known: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels, handlers, filters and classes hold as if logging had made those loggers."""
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root.manager, "loggerClass", None)
+    monkeypatch.setattr(Counted, "handled", [])
+    came: list[tuple[str, str, int]] = []
+
+    class Here(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            came.append((str(self.name), record.name, record.levelno))
+
+    def outcome(log: Callable[[str, int], object]) -> list[object]:
+        Counted.handled.clear()
+        came.clear()
+        for name in NAMES:
+            for level in (logging.DEBUG, logging.WARNING, logging.ERROR, logging.CRITICAL):
+                log(name, level)
+        return [*came, *Counted.handled]
+
+    def by_logging(name: str, level: int) -> None:
+        there = logging.getLogger(name)
+        if there.isEnabledFor(level):
+            there.handle(logging.makeLogRecord({"name": name, "levelno": level}))
+        for made in set(known) - configured:  # between two dots it would come to stand above others
+            del known[made]
+
+    before, configured = set(known), set[str]()
+    try:
+        configure()
+        for logger in (logging.root, *(known[name] for name in set(known) - before)):
+            if isinstance(logger, logging.Logger):
+                handler = Here()
+                handler.name = logger.name
+                logger.addHandler(handler)
+        configured.update(known)
+        found = outcome(lambda name, level: journal.record(sent(name, level)))
+        assert set(known) == configured
+        assert found == outcome(by_logging)
+    finally:
+        logging.setLoggerClass(logging.Logger)
+        logging.disable(logging.NOTSET)
