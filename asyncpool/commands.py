@@ -222,7 +222,7 @@ class Runtime:
 
 
 runtime: Runtime = Runtime()
-importing_in: int = 0  # the thread in which a worker imports a module: it must start nothing
+importing_in: set[int] = set()  # the threads in which a worker imports a module: they must start nothing
 UNGUARDED = (
     "a worker imports this module for the commands in it, and must not start the application again: "
     'put what starts it under `if __name__ == "__main__":`, or the commands into a module of their own'

@@ -206,7 +206,7 @@ class Pool(ManyCalls[Any]):
             WorkerStartError: A worker could not start; everything is torn down again.
             PoolError: It was started before.
         """
-        if commands.importing_in == threading.get_ident():
+        if threading.get_ident() in commands.importing_in:
             raise PoolError(commands.UNGUARDED)
         if self._life is not Life.NEW:
             raise PoolError(f"{self!r} cannot be started: {self._life.value}")

@@ -40,8 +40,13 @@ PATIENCE = 0.5  # seconds that a thread gets to end once it is killed; then it i
 LOOK_AGAIN = 0.005  # seconds
 ENTRIES = {
     ("session.py", "invoke"),
-    ("chunk.py", "<lambda>"),
     ("session.py", "stream"),
+    ("session.py", "_close"),
+    ("session.py", "attempt"),
+    ("chunk.py", "_start"),
+    ("chunk.py", "<lambda>"),
+    ("chunk.py", "_end_of"),
+    ("chunk.py", "_answers_of_async"),
     ("loop.py", "_outcome"),
     ("loop.py", "_stream"),
 }
@@ -70,6 +75,7 @@ class WorkerThread:
     def __init__(self, name: str, stdio: int, stderr: int, dumps: list[int], plan: Plan) -> None:
         self._loop = asyncio.get_running_loop()
         self._end = socket.socket(fileno=os.dup(stdio))
+        self._end.setblocking(True)  # a new socket does not block where the application has set a default timeout
         self._stderr = os.dup(stderr)
         self._dump = dumps[0] if dumps else None
         self._plan = plan
@@ -86,7 +92,12 @@ class WorkerThread:
         self._ended = asyncio.Event()
         self._threads = threads()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._end.close()
+            os.close(self._stderr)
+            raise
 
     # --- what the worker asks ----------------------------------------------------------------------------------------
 

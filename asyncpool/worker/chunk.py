@@ -9,6 +9,7 @@ Law 4: what is awaited is told by what the command returns, as with a plain run:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Generator, Iterator
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -106,6 +107,8 @@ def _start(session: Session, entry: Entry, number: int, item: Raw, kwargs: Raw) 
         args, named = entry.decode(item, kwargs)
     except Exception as error:  # decoding runs the user's own __post_init__ and hooks
         return Failure(number, failure.refusal("argument", failure.text(error)))
+    if "logging" in sys.modules:
+        session.logs.look()
     return session.attempt(number, lambda: entry.function(*args, **named), skip_frames=2)
 
 

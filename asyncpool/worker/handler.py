@@ -21,6 +21,7 @@ from asyncpool.protocol.messages import Log
 MOST = 1000  # records a second
 SECOND = 1.0
 # Characters that travel; all together fit into what a socket takes that is said to be writable.
+LONGEST_NAME = 1024
 LONGEST_MESSAGE = 8 * 1024
 LONGEST_TRACEBACK = 16 * 1024
 LONGEST_EXTRA = 8 * 1024  # bytes
@@ -92,14 +93,14 @@ class Handler(logging.Handler):
 
     def _plain(self, record: logging.LogRecord) -> dict[str, Any]:
         return {
-            "name": record.name,
+            "name": _name(record.name),
             "level": record.levelno,
             "message": _cut(record.getMessage(), LONGEST_MESSAGE),
             "time": record.created,
-            "pathname": record.pathname,
+            "pathname": _name(record.pathname),
             "lineno": record.lineno,
-            "funcName": record.funcName,
-            "threadName": record.threadName,
+            "funcName": _name(record.funcName),
+            "threadName": _name(record.threadName),
             "exc_text": _traceback(record),
             "stack_info": _cut(record.stack_info or "", LONGEST_MESSAGE) or None,
             "call": _call(),
@@ -111,6 +112,10 @@ def _cut(text: str, longest: int) -> str:
     if len(text) > longest:
         text = f"{text[:longest]}... ({len(text):,} characters)"
     return text.encode(errors="backslashreplace").decode()
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else _cut(text, LONGEST_NAME)
 
 
 def _traceback(record: logging.LogRecord) -> str | None:
@@ -133,12 +138,13 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the record has beyond the usual, as far as it can travel; what a call takes otherwise, as text."""
     extra: dict[str, Any] = {}
     left = LONGEST_EXTRA
-    for name, value in vars(record).items():
-        if name in _STANDARD:
+    for key, value in vars(record).items():
+        if key in _STANDARD:
             continue
         try:
+            name = _cut(key, LONGEST_NAME)
             sent, encoded = _plain(value)
-        except Exception:  # it cannot travel; encoding runs the user's own properties
+        except Exception:  # it cannot travel, or its name is none; encoding runs the user's own properties
             continue
         if (size := len(name) + len(encoded)) <= left:
             left -= size
@@ -150,7 +156,7 @@ def _plain(value: Any) -> tuple[Any, bytes]:
     """Return a value as a record can hold it, and that encoded."""
     try:
         return value, messages.encode(value)
-    except TypeError:
-        payload.encode(value)  # a path, a complex number, one of numpy's; of anything else no text is asked for
+    except (TypeError, OverflowError):
+        payload.encode(value)  # a path, a large integer, one of numpy's; of anything else no text is asked for
         text = _cut(str(value), LONGEST_MESSAGE)
         return text, messages.encode(text)

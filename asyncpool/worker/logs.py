@@ -3,7 +3,7 @@
 Law 1: nothing waits for a record. What cannot be written at once is kept, up to a bound; more is dropped, and counted.
 Law 2: a record of a call is written before the call's answer.
 Law 3: `logging` is imported by the user's code or not at all: it is looked for after every import that we know of,
-       and before and after each call.
+       before and after each call, and before each item of a chunk.
 """
 
 from __future__ import annotations

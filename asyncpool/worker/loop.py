@@ -344,7 +344,8 @@ class AsyncSession(Session):
             self._granted.wait_for(
                 lambda: running.may_send() or running.stop or running.settled or self.stopping,
             )
-        running.stop = running.stop or self.stopping
+        if self.stopping:
+            running.stop = True
         running.waited(monotonic() - began)
 
     def look(self, running: Running) -> None:

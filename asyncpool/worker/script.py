@@ -72,11 +72,13 @@ class _Importing:
     """Lets no pool be started by what is imported in this thread: each of its workers would start another."""
 
     def __enter__(self) -> None:
-        self._before = commands.importing_in
-        commands.importing_in = _thread.get_ident()
+        self._thread = _thread.get_ident()
+        self._is_first = self._thread not in commands.importing_in  # else it is imported by another module
+        commands.importing_in.add(self._thread)
 
     def __exit__(self, *_error: object) -> None:
-        commands.importing_in = self._before
+        if self._is_first:
+            commands.importing_in.discard(self._thread)
 
 
 class _Unguarded(_Importing):

@@ -365,7 +365,8 @@ class Session(Runtime):
                 wire = self.channel.descriptor
                 if self.channel.ahead or wire in readable(None, wire, self._bell[0]):
                     self.read()
-        running.stop = running.stop or self.stopping
+        if self.stopping:
+            running.stop = True
         running.waited(monotonic() - began)
 
     # --- commands.Runtime: below a running command -------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
+import socket
 import threading
 import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from asyncpool.pool.worker import Worker
 from asyncpool.testing import Faults, InlinePool
 from asyncpool.worker import loop
 from tests.support import commands, coroutines, streams
-from tests.support.processes import children
+from tests.support.processes import children, descriptors
 from tests.support.waiting import eventually, steps
 
 
@@ -69,6 +72,130 @@ async def test_a_command_that_cannot_be_stopped_is_abandoned_with_a_warning(
             assert await pool.run(streams.extend, []) == [0]
     assert ["its command runs on" in record.message for record in caplog.records] == [True]
     await eventually(lambda: not any(each.name.startswith("asyncpool") for each in threading.enumerate()))
+
+
+_enough = threading.Event()
+
+
+@pytest.fixture
+def spinning() -> Iterator[None]:
+    """What spins does so until it is killed, or the test is over."""
+    _enough.clear()
+    yield
+    _enough.set()
+
+
+def _spin() -> None:
+    while not _enough.is_set():
+        pass
+
+
+@dataclasses.dataclass
+class _Spins:
+    number: int
+
+    def __post_init__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            _spin()
+
+
+def _spin_plainly(_item: int) -> None:
+    _spin()
+
+
+def _spin_and_yield(_item: int) -> Iterator[int]:
+    _spin()
+    yield 1
+
+
+async def _spin_async(_item: int) -> None:
+    _spin()
+
+
+async def _spin_and_yield_async(_item: int) -> AsyncIterator[int]:
+    _spin()
+    yield 1
+
+
+def _spin_to_decode(item: _Spins) -> None: ...
+
+
+def _spin_at_the_end(update: Callable[[], Any]) -> Iterator[Any]:
+    try:
+        while True:
+            yield update()
+    finally:
+        _spin()
+
+
+def _spin_when_cancelled() -> Iterator[Any]:
+    return _spin_at_the_end(lambda: 1)
+
+
+def _spin_when_refused() -> Iterator[Any]:
+    return _spin_at_the_end(object)
+
+
+@pytest.mark.usefixtures("spinning")
+@pytest.mark.parametrize("command", [_spin_plainly, _spin_and_yield, _spin_async, _spin_and_yield_async])
+async def test_an_item_of_a_chunk_is_stopped_at_its_next_step(
+    command: Callable[[int], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever kind of command it is: nobody has to be abandoned."""
+    async with InlinePool(max_size=1) as pool:
+        with pytest.raises(CommandTimeout):
+            async with pool.options(timeout=0.1).map(command, range(2), chunk=2) as done:
+                _ = [each async for each in done]
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("spinning")
+async def test_an_argument_of_an_item_is_stopped_at_its_next_step(caplog: pytest.LogCaptureFixture) -> None:
+    """Decoding it runs code of the user's."""
+    items = [_Spins(1), _Spins(2)]
+    async with InlinePool(max_size=1) as pool:
+        with pytest.raises(CommandTimeout):
+            async with pool.options(timeout=0.1).map(_spin_to_decode, items, chunk=2) as done:
+                _ = [each async for each in done]
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("spinning")
+@pytest.mark.parametrize("command", [_spin_when_cancelled, _spin_when_refused])
+async def test_the_end_of_a_generator_is_stopped_at_its_next_step(
+    command: Callable[[], Iterator[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its ``finally`` is of the command, too."""
+    async with InlinePool(max_size=1, cancel_grace=0.1) as pool:
+        with pytest.raises(CommandTimeout):
+            async with pool.options(timeout=0.1).stream(command) as updates:
+                _ = [each async for each in updates]
+    assert caplog.records == []
+
+
+async def test_a_thread_that_cannot_be_started_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a process may have no more of them."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len(descriptors())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(WorkerStartError, match="can't start new thread"):
+            await InlinePool(commands, max_size=1).start()
+    assert len(descriptors()) == before
+
+
+async def test_an_application_with_a_default_timeout_of_sockets() -> None:
+    """By that each new socket is one that does not block, and the worker's end must."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)
+    try:
+        async with InlinePool(commands, max_size=1) as pool:
+            assert await pool.run("echo", 1) == 1
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 async def test_a_command_called_as_a_function_reaches_no_call() -> None:

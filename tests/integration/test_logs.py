@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import pytest
 from asyncpool import Pool
 from asyncpool.pool import journal
 from tests.conftest import Gate
-from tests.support import logging_commands
+from tests.support import bare, logging_commands
 from tests.support.logging_commands import logger
 from tests.support.waiting import eventually
 
@@ -150,6 +150,36 @@ async def test_what_cannot_be_put_into_words_harms_nobody(records: Records, capf
     assert half.getMessage().endswith("... (100,013 characters)")
     assert len(half.getMessage()) < 10_000
     assert (long.short, hasattr(long, "long")) == (1, False)
+
+
+async def test_half_characters_lose_no_record_wherever_they_are(
+    records: Records, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names of loggers, threads, files, functions and extra values are cleaned and cut as the message is."""
+    async with one(stderr="forward") as pool:
+        await pool.run("log_from_odd_places")
+    assert "Logging error" not in capfd.readouterr().err
+    for half, long in [
+        [record.threadName for record in records.all if record.getMessage() == "thread"],
+        [record.name for record in records.all if record.getMessage() == "name"],
+        [record.pathname for record in records.all if record.getMessage() == "pathname"],
+        [record.funcName for record in records.all if record.getMessage() == "funcName"],
+    ]:
+        assert half == "half \\udcff"
+        assert long.startswith("yyy")
+        assert long.endswith("... (100,000 characters)")
+        assert len(long) < 2000
+    half, long = [record for record in records.all if record.getMessage() == "key"]
+    assert (vars(half)["half \\udcff"], half.other, long.other) == (1, 2, 2)
+
+
+async def test_large_integers_travel_as_text(records: Records) -> None:
+    """A call takes them, and a record cannot hold them; one that Python gives no text of is left out."""
+    async with one() as pool:
+        await pool.run("log_integers")
+    (record,) = records.all
+    assert (record.large, record.below, record.small) == (f"{2**70}", f"[-{2**70}]", 2**60)
+    assert not hasattr(record, "huge")
 
 
 async def test_a_flood_is_bounded_and_told(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,3 +317,11 @@ async def test_a_worker_does_not_import_logging_by_itself(records: Records) -> N
         assert "logging" in await pool.run("modules")
     assert records.texts() == ["heard"]
     assert sys.modules["logging"] is logging
+
+
+@pytest.mark.parametrize(("function", "first"), [(logging_commands.log_item, 0), (bare.log_item, 1)])
+async def test_the_first_chunk_loses_no_record(records: Records, function: Callable[[int], None], first: int) -> None:
+    """The module is imported for it, and imports logging; or the first item does, whose own record finds no handler."""
+    async with Pool(max_size=1, stderr="discard") as pool, pool.map(function, range(8), chunk=4) as done:
+        assert [each async for each in done] == [None] * 8
+    assert records.texts() == [f"item {number}" for number in range(first, 8)]

@@ -8,3 +8,10 @@ import asyncpool
 @asyncpool.command
 def modules() -> list[str]:
     return sorted(sys.modules)
+
+
+@asyncpool.command
+def log_item(item: int) -> None:
+    import logging
+
+    logging.getLogger("tests.kittens").warning("item %d", item)

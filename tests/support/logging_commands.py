@@ -73,6 +73,32 @@ def log_hostile() -> None:
     logger.error("long", extra={"long": "z" * 100_000, "short": 1})
 
 
+@asyncpool.command
+def log_from_odd_places() -> None:
+    """Half characters and far too many, where nobody expects them."""
+    for odd in ("half \udcff", "y" * 100_000):
+        thread = threading.Thread(target=logger.error, args=("thread",), name=odd)
+        thread.start()
+        thread.join()
+        logging.getLogger(odd).error("name")
+        for name in ("pathname", "funcName"):
+            logger.handle(
+                logging.makeLogRecord({"msg": name, "name": logger.name, "levelno": logging.ERROR, name: odd})
+            )
+        logger.error("key", extra={odd: 1, "other": 2})
+
+
+@asyncpool.command
+def log_integers() -> None:
+    """What MessagePack has no word for."""
+    logger.error("large", extra={"large": 2**70, "below": [-(2**70)], "huge": 10**5000, "small": 2**60})
+
+
+@asyncpool.command
+def log_item(item: int) -> None:
+    logger.warning("item %d", item)
+
+
 class LogsInItsEnd:
     def __del__(self) -> None:
         logger.error("from a finalizer")
