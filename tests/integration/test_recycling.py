@@ -71,6 +71,30 @@ async def test_a_successor_is_warm_before_the_old_one_goes() -> None:
         assert ready >= 1 or event.kind == "spawned", [each.kind for each in told]
 
 
+async def test_calls_one_after_another_meet_no_cold_worker_while_workers_grow_old() -> None:
+    """Each of them is served by a worker that was ready before it was submitted, however long a start takes.
+
+    A start is mostly a sleep here, so that the next one takes about as long as the last, also on a busy machine.
+    """
+    ready: set[int | None] = set()
+
+    def note(event: Event) -> None:
+        if event.kind == "ready":
+            ready.add(event.pid)
+
+    async with Pool(
+        "tests.support.slow_commands", max_size=1, surge=1, max_lifetime=2.5, on_event=note, stderr="discard"
+    ) as pool:
+        served: list[int] = []
+        while exits(pool).get("max_lifetime", 0) < 2:
+            warm = ready.copy()
+            pid = await pool.run(commands.pid)
+            assert pid in warm, f"call {len(served) + 1} waited for a start, after {len(set(served))} workers"
+            served.append(pid)
+        assert len(set(served)) == 3
+        assert exits(pool) == {"max_lifetime": 2}
+
+
 async def test_without_surge_the_old_one_goes_first() -> None:
     """Never more processes than max_size, and all the same every call is served."""
     async with Pool(commands, max_size=1, surge=0, max_calls=2, stderr="discard") as pool:
@@ -278,7 +302,7 @@ async def test_resize_grows_and_shrinks(gate: Gate) -> None:
 
 async def test_resize_stops_those_that_are_starting() -> None:
     """A worker that nobody needs any more is not waited for."""
-    pool = Pool("tests.support.slow_start", min_size=0, max_size=3, stderr="discard")
+    pool = Pool("tests.support.slow_start", min_size=0, max_size=2, stderr="discard")  # two start at once anywhere
     await pool.start()
     calls = [asyncio.create_task(pool.run("now")) for _ in range(3)]
     await eventually(lambda: pool.stats().starting == 2)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from asyncpool import Event, Pool, PoolFull
+from asyncpool.pool import config
+from asyncpool.pool.cpus import usable_cpus
 from tests.conftest import Gate
 from tests.support import commands
 from tests.support.processes import children
@@ -258,8 +260,75 @@ async def test_many_calls_at_once_are_served_by_few_workers() -> None:
         assert pool.stats().spawned == 2
 
 
-async def test_the_default_size_is_what_this_process_may_use() -> None:
-    """max_size=None: no more than the processors of this process's affinity."""
-    async with Pool(commands, stderr="discard") as pool:
-        await asyncio.gather(*(pool.run("sleep", 0.05) for _ in range(40)))
-        assert 1 <= pool.stats().spawned <= len(os.sched_getaffinity(0))
+def machine(monkeypatch: pytest.MonkeyPatch, root: Path, cpus: int, files: dict[str, str]) -> None:
+    """Let this process have an affinity of so many processors, and the control groups that *files* tell of."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)), raising=False)
+    monkeypatch.setattr(config, "usable_cpus", lambda: usable_cpus(root))
+
+
+MACHINES = {
+    "affinity": (3, 3, {}),
+    "version 2": (
+        64,
+        3,
+        {"proc/self/cgroup": "0::/app\n", "sys/fs/cgroup/app/cpu.max": "250000 100000\n"},
+    ),
+    "version 1": (
+        64,
+        2,
+        {
+            "proc/self/cgroup": "4:memory:/app\n3:cpu,cpuacct:/app\n",
+            "sys/fs/cgroup/cpu/app/cpu.cfs_quota_us": "200000\n",
+            "sys/fs/cgroup/cpu/app/cpu.cfs_period_us": "100000\n",
+        },
+    ),
+    "nested": (
+        64,
+        3,
+        {
+            "proc/self/cgroup": "0::/slice/app/inner\n",
+            "sys/fs/cgroup/slice/cpu.max": "300000 100000\n",
+            "sys/fs/cgroup/slice/app/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/slice/app/inner/cpu.max": "800000 100000\n",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("cpus", "expected", "files"), MACHINES.values(), ids=MACHINES)
+async def test_the_default_size_is_what_this_process_may_use(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, expected: int, files: dict[str, str]
+) -> None:
+    """max_size=None: one worker for each processor that affinity and quotas leave, no more and no less."""
+    machine(monkeypatch, tmp_path / "root", cpus, files)
+    async with Pool(commands, surge=3, stderr="discard") as pool:
+        calls = [asyncio.create_task(pool.run("wait_at", gate.path, number)) for number in range(2 * expected)]
+        await eventually(lambda: len(gate.reached()) == expected)
+        stats = pool.stats()
+        assert (stats.busy, stats.starting, stats.waiting) == (expected, 0, expected)
+        gate.open()
+        assert await asyncio.gather(*calls) == list(range(2 * expected))
+        assert pool.stats().spawned == expected
+
+
+@pytest.mark.parametrize(("cpus", "at_once"), [(1, 2), (3, 3)])
+async def test_few_workers_start_at_once_however_many_are_wanted(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, at_once: int
+) -> None:
+    """As many as there are processors, and two at least; in the end all are there."""
+    machine(monkeypatch, tmp_path / "root", cpus, {})
+    starting: list[int] = []
+
+    def count(_event: Event) -> None:
+        starting.append(pool.stats().starting)
+
+    pool = Pool(commands, min_size=0, max_size=8, on_event=count, stderr="discard")
+    async with pool:
+        calls = [asyncio.create_task(pool.run("wait_at", gate.path, number)) for number in range(20)]
+        await eventually(lambda: len(gate.reached()) == 8, within=20)
+        gate.open()
+        assert await asyncio.gather(*calls) == list(range(20))
+    assert max(starting) == at_once

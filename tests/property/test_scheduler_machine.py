@@ -11,13 +11,17 @@ Law 5: spawned = exited + present.
 Law 6: no ticket is lost, assigned twice, or held by a worker that is gone.
 Law 7: an illegal move raises and changes nothing.
 Law 8: no worker is handed more than max_calls, nor anything after max_lifetime; none is worn without a cause, and a
-       worn one that serves on wants a successor. Nobody is asked to end with a ticket.
+       worn one that serves on wants a successor. Nobody is asked to end with a ticket. Each is worn at its own time, by
+       the chance that was drawn for it, and not later.
 
 The machine is the shell: it performs every returned action, in order, on its model, and refuses the ones that no
 shell could perform.
 """
 
 import functools
+import itertools
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
-from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause
+from asyncpool.pool.policy import CIRCUIT_OPENS_AT, Limits, pause, worn_by_calls, worn_from
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
 from tests.support.often import often
@@ -49,6 +53,8 @@ class Ticket:
 class ModelWorker:
     """A worker as the shell knows it."""
 
+    begun: float  # when its start began
+    chance: float  # its jitter
     phase: str = "starting"
     slots: int = 1
     tickets: list[Ticket] = field(default_factory=list)
@@ -56,6 +62,8 @@ class ModelWorker:
     used: int = 0  # step at which it was last of use; the greatest is the warmest
     pinged: bool = False  # since it was last of use
     born: float = 0.0  # when it was ready
+    old_from: float = float("inf")  # time from which it is worn by its age
+    used_up: bool = False  # it has had so many calls that it is worn
     calls: int = 0
     most_calls: float = float("inf")
     heavy: bool = False
@@ -102,7 +110,6 @@ def when(condition):
     return guard
 
 
-LONGEST_START = 50.0  # seconds of this machine's time that a start takes, at most
 PLACES = ("starting", "available", "checking", "busy", "retiring")
 EVENTS = (  # what happens often in life stands here often
     *("submit",) * 8,
@@ -124,7 +131,7 @@ limits_strategy = st.builds(
     max_waiting=st.sampled_from([None, 0, 1, 3]),
     check_on_acquire=st.sampled_from([False, False, True]),
     starts_at_once=st.integers(1, 3),
-    max_calls=st.sampled_from([None, None, 1, 3, 10]),
+    max_calls=st.sampled_from([None, None, 1, 3, 6]),
     max_lifetime=st.sampled_from([None, None, 15.0]),
     max_memory=st.just(100),
 ).filter(lambda limits: limits.max_size <= 4)
@@ -154,13 +161,26 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.crowded = False  # one more has become ready than may take calls
         self.spared: set[int] = set()  # heavy from their start
         self.served_last: dict[str, int] = {}  # worker by key
+        self.start_time = 0.0  # seconds that the last start took
+        self.chances: Iterator[float] = itertools.repeat(0.0)
+        self.drawn: deque[float] = deque()  # chances that the scheduler has drawn, and not yet made use of
 
-    @initialize(limits=limits_strategy)
-    def begin(self, limits: Limits) -> None:
+    @initialize(limits=limits_strategy, chances=st.lists(st.sampled_from((0.0, 0.3, 0.7, 0.999)), min_size=1))
+    def begin(self, limits: Limits, chances: list[float]) -> None:
         self.limits = limits
         self.largest = limits.max_size
-        self.scheduler = Scheduler(limits, chance=lambda: 0.0)
+        self.chances = itertools.cycle(chances)
+        self.scheduler = Scheduler(limits, self.draw)
         self.perform(self.scheduler.start(self.now))
+
+    def draw(self) -> float:
+        self.drawn.append(next(self.chances))
+        return self.drawn[-1]
+
+    def last_drawn(self) -> float:
+        """Return the chance that the scheduler must have drawn for what it has just done."""
+        assert self.drawn, "nothing was left to chance"
+        return self.drawn.popleft()
 
     # --- the shell ---------------------------------------------------------------------------------------------------
 
@@ -173,7 +193,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.let_leave()
                 assert self.wanted(), "a worker was started for nobody"
                 assert len(self.workers) < self.limits.max_size + self.limits.surge, "law 4: one process too many"
-                self.workers[action.worker] = ModelWorker()
+                self.workers[action.worker] = ModelWorker(self.now, self.last_drawn())
             elif isinstance(action, Assign):
                 self.assign(action)
             elif isinstance(action, Probe):
@@ -184,6 +204,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.strand(action)
             else:
                 self.reject(action)
+        assert not self.drawn, "a chance was drawn for nobody"
         self.let_leave()
         self.proven = None
         self.step += 1
@@ -210,7 +231,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert lifetime is None or self.now < worker.born + lifetime, "law 8: its life was over"
         worker.tickets.append(action.ticket)
         worker.calls += 1
-        worker.most_calls = float("inf") if self.limits.max_calls is None else self.limits.max_calls
+        most = self.limits.max_calls
+        worker.most_calls = float("inf") if most is None else most
+        age = self.now - worker.born
+        if most is not None and worn_by_calls(worker.calls, most, age, self.start_time, worker.chance):
+            worker.used_up = True
+            places = (self.scheduler.worn, self.scheduler.retiring)
+            assert any(action.worker in each for each in places), f"law 8: {worker} is not worn by its calls"
         del (worker.bound if bound else self.queue)[0]
         if action.ticket.key is not None:
             self.served_last[action.ticket.key] = action.worker
@@ -255,12 +282,13 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def has_cause(self, worker: ModelWorker) -> bool:
         """Say whether there is a reason to replace it."""
-        calls, lifetime = self.limits.max_calls, self.limits.max_lifetime
+        calls = self.limits.max_calls
         return (
             worker.heavy
             or worker.restarted
-            or (calls is not None and (2 * worker.calls >= calls or worker.leased))  # a lease may have made no call
-            or (lifetime is not None and self.now >= worker.born + min(0.8 * lifetime, lifetime - 2 * LONGEST_START))
+            or worker.used_up
+            or (calls is not None and worker.calls >= calls)  # by those of a lease
+            or self.now >= worker.old_from
         )
 
     def reject(self, action: Reject) -> None:
@@ -382,6 +410,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         slots = 1 + pick % self.most_slots
         worker = self.use(number)
         worker.phase, worker.slots, worker.born = "ready", slots, self.now
+        self.start_time = self.now - worker.begun
+        if self.limits.max_lifetime is not None:
+            worker.old_from = self.now + worn_from(self.limits.max_lifetime, self.start_time, worker.chance)
         self.failures, self.failed_alone, self.retry_at = 0, False, None
         self.crowded = len(self.of_phase("ready", "checking")) > self.limits.max_size
         memory = 200 if pick == 7 else 0
@@ -410,8 +441,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.workers[number].phase = "retiring"
         self.failures += 1
         self.failed_alone = self.failed_alone or not self.of_phase("ready", "checking")
-        self.retry_at = self.now + pause(self.failures, 0.0)
-        self.perform(self.scheduler.start_failed(number, self.now))
+        actions = self.scheduler.start_failed(number, self.now)
+        self.retry_at = self.now + pause(self.failures, self.last_drawn())
+        self.perform(actions)
 
     @when(lambda self: self.of_phase("checking"))
     def checked(self, pick: int) -> None:
@@ -677,6 +709,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len(self.tickets) == len(served) + len(self.queue) + len(self.settled) + len(bound)
         for number, worker in self.workers.items():
             assert sorted(map(id, worker.tickets)) == sorted(map(id, self.scheduler.tickets(number)))
+
+    def law_8_age(self) -> None:
+        due = self.scheduler.deadline()
+        for number in self.of_phase("ready", "checking"):
+            worker = self.workers[number]
+            if worker.old_from < float("inf") and number not in self.scheduler.worn:
+                assert due is not None, f"no alarm is set for the age of {worker}"
+                assert due <= worker.old_from, f"{worker} will be old before the alarm rings"
 
     def law_8_wear(self) -> None:
         for number, worker in self.workers.items():

@@ -1,5 +1,7 @@
 """Single decisions of the scheduler; the property test plays any sequence of them."""
 
+import itertools
+
 import pytest
 
 from asyncpool.pool.actions import Assign, Probe, Reject, Retire, Spawn, Strand
@@ -132,6 +134,71 @@ def test_a_worker_of_many_slots_is_handed_max_calls_and_no_more():
     last, late = tickets(2)
     assert Assign(1, last) in scheduler.submit(last, 1.0)
     assert Assign(1, late) not in scheduler.submit(late, 1.0)
+
+
+CHANCES = [0.0, 0.25, 0.5, 0.75]
+
+
+def crew(chances: list[float] | None = CHANCES, **limits) -> Scheduler:
+    """Return a scheduler whose four workers were ready at the same moment, after a start of 1 s."""
+    some = {} if chances is None else {"chance": itertools.cycle(chances).__next__}
+    scheduler = Scheduler(Limits(min_size=4, max_size=4, surge=4, starts_at_once=9, **limits), **some)
+    assert [Spawn(number) for number in (1, 2, 3, 4)] == scheduler.start(0.0)
+    for number in (1, 2, 3, 4):
+        scheduler.ready(number, 1, 1.0)
+    return scheduler
+
+
+def grow_old(scheduler: Scheduler) -> list[float]:
+    """Return the times at which the first four are asked to end, where every successor is ready after 1 s."""
+    ended: dict[int, float] = {}
+    starting: list[tuple[float, int]] = []  # when each is ready
+    while len(ended) < 4:
+        now = min([scheduler.deadline(), *(due for due, _ in starting)])
+        actions = scheduler.tick(now)
+        for due, worker in list(starting):
+            if due <= now:
+                starting.remove((due, worker))
+                actions += scheduler.ready(worker, 1, now)
+        starting += [(now + 1.0, action.worker) for action in actions if isinstance(action, Spawn)]
+        gone = [action.worker for action in actions if isinstance(action, Retire)]
+        ended.update({worker: now for worker in gone if worker <= 4})
+        for worker in gone:
+            scheduler.reaped(worker, now)
+    return [ended[worker] for worker in (1, 2, 3, 4)]
+
+
+def test_workers_of_one_age_are_replaced_at_different_times():
+    """Each by its own chance, which only ever shortens: all are asked to end before their time is up."""
+    ended = grow_old(crew(max_lifetime=100.0, idle_timeout=None, health_interval=None))
+    assert sorted(set(ended), reverse=True) == ended
+    assert all(1.0 + 80.0 < each <= 1.0 + 100.0 for each in ended)
+
+
+def test_who_says_nothing_of_chance_has_it():
+    """No two workers of one age go together in a pool, either."""
+    assert len(set(grow_old(crew(None, max_lifetime=100.0, idle_timeout=None, health_interval=None)))) == 4
+
+
+def test_workers_that_serve_alike_are_replaced_after_different_numbers_of_calls():
+    """Each by its own chance, too, and none is handed more than max_calls."""
+    scheduler = crew(max_calls=100)
+    calls: dict[int, int] = {}  # by worker that was asked to end
+    for number in range(1, 101):
+        now = 1000.0 * number  # so rarely that a successor has all the time that it needs
+        for worker in {1, 2, 3, 4} - calls.keys():
+            ticket = Ticket(f"call {number} of {worker}")
+            actions = scheduler.bind(ticket, worker, now)
+            assert actions[0] == Assign(worker, ticket)
+            actions += scheduler.finished(ticket, now)
+            for action in actions:
+                if isinstance(action, Spawn):
+                    (gone,) = scheduler.ready(action.worker, 1, now + 1.0)
+                    assert gone == Retire(worker, "max_calls")
+                    calls[worker] = number
+    counts = [calls[worker] for worker in (1, 2, 3, 4)]
+    assert sorted(set(counts), reverse=True) == counts
+    assert all(80 < each <= 100 for each in counts)
 
 
 def test_a_lease_waits_for_a_whole_worker():

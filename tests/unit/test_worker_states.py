@@ -1,18 +1,40 @@
 """A worker's states times all that can happen to it, held against tables: each event moves it, leaves it, or raises."""
 
-from collections.abc import Callable
+import asyncio
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from asyncpool import Pool
-from asyncpool.pool.call import Call
+from asyncpool import CommandTimeout, Pool, WorkerStartError
+from asyncpool.pool.call import INHERIT, MOST_MOVES, Call, Reply
+from asyncpool.pool.connection import pair
 from asyncpool.pool.policy import Limits
 from asyncpool.pool.roster import IllegalMove
 from asyncpool.pool.scheduler import Scheduler
 from asyncpool.pool.states import TRANSITIONS, Sign, State
 from asyncpool.pool.worker import Worker
-from asyncpool.protocol.messages import Pong, Ready
+from asyncpool.protocol.messages import (
+    NOTHING,
+    Cancel,
+    Credit,
+    ErrorInfo,
+    Failure,
+    Log,
+    Ping,
+    Pong,
+    Ready,
+    Result,
+    ToWorker,
+    Update,
+    decode_to_worker,
+)
+from asyncpool.protocol.wire import FrameError, FrameReader
+from tests.support.fake_loop import Loop
+from tests.support.settings import configure
+from tests.support.waiting import eventually
 
 
 def grid(text: str) -> list[tuple[str, str, str]]:
@@ -53,6 +75,22 @@ class Owner:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.seconds: float | None = None  # that a command gets to stop
+
+    def grace(self, call: Call) -> float | None:
+        return self.seconds
+
+    def spawned(self, worker: Worker) -> None:
+        self.told.append("spawned")
+
+    def answered(self, worker: Worker, call: Call, reply: Reply, now: float) -> None:
+        self.told.append("answered")
+
+    def given_up(self, call: Call, error: Exception) -> None:
+        self.told.append("given")
+
+    def gone(self, worker: Worker, failure: WorkerStartError | None) -> None:
+        self.told.append("gone" if failure is None else "gone, never ready")
 
     def ready(self, worker: Worker, ready: Ready) -> None:
         self.told.append("ready")
@@ -128,6 +166,281 @@ async def test_whatever_happens_in_whatever_state_is_taken(event: str, state: st
         expected = ["checked"]
     assert owner.told == expected
     worker._cancel_timers()
+
+
+# The same with one call, which a ready worker has. After the state, in order, what the owner hears.
+WITH_A_CALL = """
+            SPAWNING  GREETING  READY           STOPPING           ENDING            GONE
+result      ENDING    ENDING    READY+answered  STOPPING+answered  ENDING+answered   GONE
+failure     ENDING    ENDING    READY+answered  STOPPING+answered  ENDING+answered   GONE
+update      ENDING    ENDING    READY+fed       STOPPING+fed       ENDING+fed        GONE
+too_many    ENDING    ENDING    ENDING+lost     ENDING+lost        ENDING            GONE
+another's   ENDING    ENDING    ENDING+lost     ENDING+lost        ENDING            GONE
+log         SPAWNING  GREETING  READY           STOPPING           ENDING            GONE
+no_frame    ENDING    ENDING    ENDING+lost     ENDING+lost        ENDING            GONE
+credit      SPAWNING  GREETING  READY           STOPPING           ENDING            GONE
+ping        SPAWNING  GREETING  READY           STOPPING           ENDING            GONE
+stop_call   ENDING    ENDING    ENDING+lost     ENDING+lost        ENDING            GONE
+ask_call    ENDING    ENDING    READY           ENDING+lost        ENDING            GONE
+time        SPAWNING  ENDING    READY           ENDING+lost+given  ENDING+given      GONE
+"""
+
+
+class Listener:
+    """Takes as many updates as it gave credit for."""
+
+    delivered = False
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner, self.credit = owner, 1
+
+    def feed(self, update: Update) -> bool:
+        self.credit -= 1
+        if self.credit >= 0:
+            self.owner.told.append("fed")
+        return self.credit >= 0
+
+
+class Still(Loop):
+    """A loop that nobody runs."""
+
+    def is_running(self) -> bool:
+        return False
+
+
+class Scene:
+    """A worker without a process, on a loop that only a test turns, and the other end of its connection."""
+
+    def __init__(self, state: str, timeout: float | None = None) -> None:
+        self.loop, self.owner = Still(), Owner()
+        with mock.patch.object(asyncio, "get_running_loop", return_value=self.loop):
+            self.worker = Worker(1, 0, configure(stderr="discard"), self.owner)  # type: ignore[arg-type]
+        self.call = Call(1, mock.Mock(), "pet", b"\x90", timeout, INHERIT, INHERIT, 0.0)
+        self.call.updates = Listener(self.owner)
+        ours, self.theirs = pair()
+        self.theirs.setblocking(False)
+        self.worker._connection.open(ours)
+        for reached in State:
+            if reached is State[state]:
+                break
+            self._go_on_from(reached, timeout)
+        assert self.worker.state is State[state]
+        self.owner.told.clear()
+        self.sent()
+
+    def _go_on_from(self, state: State, timeout: float | None) -> None:
+        worker = self.worker
+        if state is State.SPAWNING:
+            worker._greet()
+        elif state is State.GREETING:
+            worker.received([ready()], None)
+            worker.send(self.call, timeout)
+            self.sent()  # so that it may have started
+        elif state is State.READY:
+            worker.stop("closed")
+        elif state is State.STOPPING:
+            worker.kill("closed", "was killed")
+        else:
+            worker._move(Sign.REAPED)
+            worker._give_up_calls()
+
+    def sent(self) -> list[ToWorker | None]:
+        """Return what the worker was sent since the last time."""
+        reader, found = FrameReader(2**20), []
+        while True:
+            try:
+                count = self.theirs.recv_into(reader.get_buffer())
+            except BlockingIOError:
+                return found
+            if not count:
+                return found
+            found += [decode_to_worker(body) for body, _ in reader.received(count) if body != b"\x90"]
+
+    def let_time_pass(self) -> None:
+        """Let every deadline act that there is, or comes."""
+        for _ in range(20):
+            self.loop.now += 100.0
+            self.loop.turn()
+
+    def close(self) -> None:
+        self.worker._cancel_timers()
+        self.worker._connection.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Callable[..., Scene]]:
+    """Give what makes a scene."""
+    scenes: list[Scene] = []
+
+    def make(*args: Any) -> Scene:
+        scenes.append(Scene(*args))
+        return scenes[-1]
+
+    yield make
+    for each in scenes:
+        each.close()
+
+
+@cells(WITH_A_CALL)
+def test_what_happens_to_a_call_of_its_is_taken_in_whatever_state(
+    scene: Callable[..., Scene], event: str, state: str, then: str
+) -> None:
+    """A call has one outcome at most, a reply to what it does not have ends it, and nothing raises."""
+    at = scene(state)
+    worker, owner, call = at.worker, at.owner, at.call
+    owner.seconds = 1.0 if event == "ask_call" else None
+
+    def feed_beyond_its_credit() -> None:
+        call.updates.credit = 0  # type: ignore[union-attr]
+        worker.received([Update(1, NOTHING)], None)
+
+    happen: dict[str, Callable[[], object]] = {
+        "result": lambda: worker.received_one(Result(1, NOTHING)),
+        "failure": lambda: worker.received([Failure(1, ErrorInfo("raised", "builtins", "ValueError", ""))], None),
+        "update": lambda: worker.received([Update(1, NOTHING)], None),
+        "too_many": feed_beyond_its_credit,
+        "another's": lambda: worker.received_one(Result(2, NOTHING)),
+        "log": lambda: worker.received([Log(NOTHING)], None),
+        "no_frame": lambda: worker.received([], FrameError("no frame")),
+        "credit": lambda: worker.credit(call, 3),
+        "ping": worker.ping,
+        "stop_call": lambda: worker.stop_call(call, "cancelled", "was cancelled"),
+        "ask_call": lambda: worker.stop_call(call, "cancelled", "was cancelled"),
+        "time": at.let_time_pass,
+    }
+    happen[event]()
+    reached, *told = then.split("+")
+    assert worker.state is State[reached]
+    assert owner.told == told
+    assert (call.id in worker.calls) == (
+        state in ("READY", "STOPPING", "ENDING") and not {"answered", "given"} & {*told}
+    )
+    expected: list[object] = []
+    if event == "credit" and state in ("READY", "STOPPING"):
+        expected = [Credit(1, 3)]
+    elif event == "ping":
+        expected = [Ping(1)]
+    elif event == "ask_call" and state == "READY":
+        expected = [Cancel(1)]
+    assert at.sent() == expected
+
+
+DEADLINES: dict[str, tuple[str, Callable[[Scene], object], str, str]] = {
+    "start_timeout": ("GREETING", lambda at: None, "start_failed", "was not ready within 30 s"),
+    "timeout": ("READY", lambda at: None, "timed_out", "ran longer than its timeout of 9 s"),
+    "health_timeout": ("READY", lambda at: at.worker.ping(), "unhealthy", "did not answer a ping within 5 s"),
+    "cancel_grace": (
+        "READY",
+        lambda at: at.worker.stop_call(at.call, "cancelled", "was cancelled"),
+        "cancelled",
+        "was cancelled and did not stop within 1 s",
+    ),
+    "exit": ("READY", lambda at: at.worker.disconnected(), "crashed", "closed its end of the connection and lived on"),
+    "stop": ("STOPPING", lambda at: None, "closed", "did not end within 1 s of being asked to"),
+}
+
+
+@pytest.mark.parametrize("name", DEADLINES)
+def test_each_deadline_ends_a_worker_for_its_own_reason(scene: Callable[..., Scene], name: str) -> None:
+    """And its call is given up with it, once."""
+    state, begin, cause, reason = DEADLINES[name]
+    at = scene(state, 9.0 if name == "timeout" else None)
+    at.owner.seconds = 1.0 if name == "cancel_grace" else None
+    begin(at)
+    at.let_time_pass()
+    assert at.worker.state is State.ENDING
+    assert at.worker.cause == cause
+    assert reason in (at.worker.reason or "")
+    assert at.owner.told == ([] if state == "GREETING" else ["lost", "given"])
+    assert isinstance(at.call.verdict, CommandTimeout) == (name == "timeout")
+
+
+class FakeProcess:
+    """Holds its end of the connection, and ends when a test says so."""
+
+    pid = 2**30  # more than the kernel gives
+
+    def __init__(self, stdio: int) -> None:
+        self._stdio = os.dup(stdio)
+        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.exit)
+
+    def kill(self) -> None:
+        """Be killed: that shows when the test says so."""
+
+    def send_signal(self, number: int) -> bool:
+        return False
+
+    def close(self) -> None:
+        os.close(self._stdio)
+
+
+class FakeWorker(Worker):
+    """A worker whose process is a fake, or cannot be spawned."""
+
+    process: FakeProcess | None = None
+    fails = False
+    tries = 0
+
+    def _start(self, stdio: int, stderr: int, dumps: list[int]) -> FakeProcess:
+        self.tries += 1
+        if self.fails:
+            raise FileNotFoundError("no such program")
+        self.process = FakeProcess(stdio)
+        return self.process
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("GREETING", ["gone, never ready"]),
+        ("READY", ["lost", "given", "gone"]),
+        ("STOPPING", ["lost", "given", "gone"]),
+        ("ENDING", ["given", "gone"]),
+    ],
+)
+async def test_the_exit_of_its_process_ends_a_worker_in_every_state(state: str, told: list[str]) -> None:
+    """Its call is given up with it, and it is gone once."""
+    owner = Owner()
+    worker = FakeWorker(1, 0, configure(stderr="discard"), owner)  # type: ignore[arg-type]
+    life = asyncio.create_task(worker.live())
+    process = await eventually(lambda: worker.process)
+    assert process is not None
+    call = Call(1, asyncio.get_running_loop().create_future(), "pet", b"\x90", None, INHERIT, INHERIT, 0.0)
+    call.moves = MOST_MOVES  # it goes nowhere else
+    if state != "GREETING":
+        worker.received([ready()], None)
+        worker.send(call, None)
+    if state == "STOPPING":
+        worker.stop("closed")
+    elif state == "ENDING":
+        worker.kill("closed", "was killed")
+    assert worker.state is State[state]
+    owner.told.clear()
+    process.exit.set_result(7)
+    await life
+    assert worker.state is State.GONE
+    assert worker.exit_code == 7
+    assert owner.told == told
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_worker_that_cannot_be_spawned_is_gone_at_once(killed: bool) -> None:
+    """Or was killed before it was tried: then nothing is."""
+    owner = Owner()
+    worker = FakeWorker(1, 0, configure(stderr="discard"), owner)  # type: ignore[arg-type]
+    worker.fails = True
+    if killed:
+        worker.kill("closed", "was closed")
+    await worker.live()
+    assert worker.state is State.GONE
+    assert owner.told == ["gone, never ready"]
+    assert worker.tries == (0 if killed else 1)
+    assert worker.cause == ("closed" if killed else "start_failed")
+    assert ("no such program" in (worker.reason or "")) == (not killed)
 
 
 # --- the pool's view: scheduler.py, where membership in a set is the state -------------------------------------------
