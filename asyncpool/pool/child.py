@@ -152,12 +152,15 @@ class Child:
     def _open_pidfd(self) -> int | None:
         try:
             return os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # not Linux, no descriptor left, or reaped already
-            if isinstance(self._process, subprocess.Popen):  # it can be awaited by nothing else
-                self._process.kill()
-                self._process.wait()
-                raise
-            return None
+        except (AttributeError, OSError) as error:  # not Linux, no descriptor left, or reaped already
+            if not isinstance(self._process, subprocess.Popen):
+                return None
+            if isinstance(error, ProcessLookupError):
+                self._process.returncode = UNKNOWN
+                return None
+            self._process.kill()  # it can be awaited by nothing else
+            self._process.wait()
+            raise
 
     def _taken_by_others(self) -> bool:
         # asyncio says 255 when it finds no child to reap, e.g. because the application ignores SIGCHLD.

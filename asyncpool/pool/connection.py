@@ -49,6 +49,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ASKED_BUFFER)
     ours.setblocking(False)
+    theirs.setblocking(True)  # a new one does not block where the application has set a default timeout
     return ours, theirs
 
 

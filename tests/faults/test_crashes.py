@@ -20,6 +20,7 @@ from tests.support.scripts import Script, noise
 from tests.support.waiting import eventually, eventually_now, steps
 
 LOOPS = ("asyncio", "uvloop")
+GONE = 1.0  # seconds in which a parent's death reaches all of its workers
 
 
 async def test_each_tenth_call_kills_its_worker_and_no_other_call_notices() -> None:
@@ -288,8 +289,9 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path, loop: str, ending: sig
     assert len(pids) == 6
     assert all(alive(pid) for pid in pids)
     script.process.send_signal(ending)
-    assert script.wait().code == -ending
-    assert eventually_now(lambda: not any(alive(pid) for pid in pids), 2.0)
+    assert script.process.wait() == -ending
+    assert eventually_now(lambda: not any(alive(pid) for pid in pids), GONE)
+    script.wait()
 
 
 IN_A_THREAD = """
@@ -312,8 +314,9 @@ def test_workers_of_a_pool_in_a_thread_die_with_a_killed_parent(tmp_path: Path, 
     script = Script(tmp_path / "app.py", IN_A_THREAD, str(tmp_path / "began"), dev=False, LOOP=loop)
     pid = int(script.line())
     script.process.kill()
+    script.process.wait()
+    assert eventually_now(lambda: not alive(pid), GONE)
     script.wait()
-    assert eventually_now(lambda: not alive(pid), 2.0)
 
 
 FORKED = """
@@ -343,7 +346,7 @@ def test_workers_die_with_a_killed_parent_that_had_forked(tmp_path: Path, loop: 
     try:
         script.process.kill()
         script.process.wait()
-        assert eventually_now(lambda: not alive(pid), 2.0)
+        assert eventually_now(lambda: not alive(pid), GONE)
     finally:
         os.kill(child, signal.SIGKILL)
         script.wait()

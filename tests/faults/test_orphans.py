@@ -9,17 +9,19 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncpool import CommandTimeout, Pool, WorkerCrashed
+from asyncpool import CommandTimeout, Pool, ProtocolError, WorkerCrashed, WorkerStartError
 from tests.support import commands
-from tests.support.processes import alive
+from tests.support.processes import alive, parent
 from tests.support.scripts import Script
 from tests.support.waiting import eventually, eventually_now
 
 LOOPS = ("asyncio", "uvloop")
 WORKERS = Path(__file__).parent / "workers"
+MIB = 2**20
 GONE = 1.0  # seconds that the promise allows
 PR_GET_PDEATHSIG = 2
 
@@ -192,7 +194,7 @@ async def crash(pool: Pool) -> None:
 
 async def exit_0(pool: Pool) -> None:
     os.kill(_pid(pool), signal.SIGTERM)
-    await eventually(lambda: pool.stats().exited == {"left": 1})
+    await _gone(pool, "left")
 
 
 async def time_out(pool: Pool) -> None:
@@ -215,11 +217,45 @@ async def release(pool: Pool) -> None:
 
 
 async def retire(pool: Pool) -> None:
-    await eventually(lambda: pool.stats().exited == {"retired": 1})
+    await _gone(pool, "retired")
+
+
+async def serve_enough(pool: Pool) -> None:
+    for _ in range(8):
+        await pool.run("echo")
+    await _gone(pool, "max_calls")
+
+
+async def grow_old(pool: Pool) -> None:
+    await _gone(pool, "max_lifetime")
+
+
+async def grow_large(pool: Pool) -> None:
+    await pool.run("hold_memory", 150 * MIB)
+    await _gone(pool, "max_memory")
+
+
+async def restart(pool: Pool) -> None:
+    await pool.restart()
+    await _gone(pool, "restarted")
+
+
+async def stop_answering(pool: Pool) -> None:
+    os.kill(_pid(pool), signal.SIGSTOP)
+    await _gone(pool, "unhealthy")
+
+
+async def break_the_protocol(pool: Pool) -> None:
+    with pytest.raises(ProtocolError):
+        await pool.run("babble")
 
 
 async def close(pool: Pool) -> None:
     await pool.aclose()
+
+
+async def _gone(pool: Pool, cause: str) -> None:
+    await eventually(lambda: pool.stats().exited == {cause: 1})
 
 
 def _pid(pool: Pool) -> int:
@@ -228,12 +264,96 @@ def _pid(pool: Pool) -> int:
     return pid
 
 
-@pytest.mark.parametrize("way", [crash, exit_0, time_out, cancel, release, retire, close], ids=lambda way: way.__name__)
-async def test_grandchildren_go_with_their_worker(way: Callable[[Pool], Awaitable[None]]) -> None:
+ENDS: list[tuple[Callable[[Pool], Awaitable[None]], dict[str, Any]]] = [
+    (crash, {}),
+    (exit_0, {}),
+    (time_out, {}),
+    (cancel, {}),
+    (release, {}),
+    (retire, {"idle_timeout": 0.3}),
+    (serve_enough, {"max_calls": 10}),
+    (grow_old, {"max_lifetime": 2.0}),
+    (grow_large, {"max_memory": 120 * MIB}),
+    (restart, {}),
+    (stop_answering, {"health_interval": 0.1, "health_timeout": 1.0}),
+    (break_the_protocol, {}),
+    (close, {}),
+]
+
+
+@pytest.mark.parametrize(("way", "options"), ENDS, ids=[way.__name__ for way, _ in ENDS])
+async def test_grandchildren_go_with_their_worker(
+    way: Callable[[Pool], Awaitable[None]], options: dict[str, Any]
+) -> None:
     """Started and forked ones, however the worker ends, also when it does so by itself and in peace."""
-    idle_timeout = 0.3 if way is retire else None
-    async with Pool(commands, min_size=0, max_size=1, idle_timeout=idle_timeout, stderr="discard") as pool:
+    settings: dict[str, Any] = {"min_size": 0, "max_size": 1, "idle_timeout": None, "stderr": "discard", **options}
+    async with Pool(commands, **settings) as pool:
         grandchildren = [await pool.run("spawn", 60), await pool.run("fork", 60)]
         assert all(alive(pid) for pid in grandchildren)
         await way(pool)
         await eventually(lambda: not any(alive(pid) for pid in grandchildren), GONE)
+
+
+async def test_only_the_grandchildren_of_the_worker_that_resize_lets_go_leave() -> None:
+    """Those of the worker that stays have done nothing wrong."""
+    async with Pool(commands, min_size=2, max_size=2, stderr="discard") as pool:
+        grandchildren = await pool.broadcast("spawn", 60)
+        parents = {pid: parent(pid) for pid in grandchildren}
+        assert len(set(parents.values())) == 2
+        await pool.resize(min_size=1, max_size=1)
+        await _gone(pool, "resized")
+        (stays,) = (pid for pid in grandchildren if parents[pid] == _pid(pool))
+        (leaves,) = (pid for pid in grandchildren if pid != stays)
+        await eventually(lambda: not alive(leaves), GONE)
+        assert alive(stays)
+
+
+SPAWNS_AND_FAILS = """
+import os, subprocess, sys, time
+child = subprocess.Popen(["sleep", "60"])
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(str(child.pid))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(60 * (sys.argv[2] == "hangs"))
+sys.exit("no API key")
+"""
+
+
+@pytest.mark.parametrize(("how", "limit"), [("exits", 30.0), ("hangs", 2.0)])
+async def test_grandchildren_go_with_a_worker_that_cannot_start(tmp_path: Path, how: str, limit: float) -> None:
+    """It started them before it failed, or before its time to start was over."""
+    program = [sys.executable, "-c", SPAWNS_AND_FAILS, str(tmp_path / "pid"), how]
+    pool = Pool(program=program, max_size=1, start_timeout=limit, stderr="discard")
+    start = asyncio.create_task(pool.start())
+    grandchild = int((await eventually((tmp_path / "pid").exists)) and (tmp_path / "pid").read_text())
+    with pytest.raises(WorkerStartError):
+        await start
+    await eventually(lambda: not alive(grandchild), GONE)
+
+
+FORGOTTEN = """
+    async def main():
+        pool = Pool("tests.support.commands", min_size=1, max_size=1, stderr="discard")
+        await pool.start()
+        print(await pool.run("spawn", 60), await pool.run("fork", 60), flush=True)
+        return pool
+    if sys.argv[1] == "run":
+        RUN(main())
+    else:
+        loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[os.environ["LOOP"]]()
+        pool = loop.run_until_complete(main())
+        if sys.argv[1] == "close":
+            loop.close()
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("how", ["run", "close", "keep"])
+def test_grandchildren_go_with_a_loop_that_ends_without_a_close(tmp_path: Path, loop: str, how: str) -> None:
+    """By ``asyncio.run``, by hand, or with the program."""
+    script = Script(tmp_path / "app.py", FORGOTTEN, how, dev=False, LOOP=loop)
+    grandchildren = [int(word) for word in script.line().split()]
+    assert len(grandchildren) == 2
+    assert script.process.wait() == 0
+    assert eventually_now(lambda: not any(alive(pid) for pid in grandchildren), GONE)
+    script.wait()

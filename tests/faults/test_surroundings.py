@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +239,26 @@ def test_an_application_that_reaps_all_children_is_served(tmp_path: Path, loop: 
     ended = Script(tmp_path / "app.py", REAPED, dev=False, LOOP=loop).wait()
     assert ended.code == 0, ended.err
     assert ended.out.splitlines() == ["WorkerCrashed"] * 3 + ["well"]
+
+
+async def test_a_default_timeout_of_sockets_is_no_affair_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes each new socket one that does not block, and a worker's own reads and writes must."""
+    monkeypatch.setattr(socket, "socketpair", _with_timeout)
+    async with Pool(commands, max_size=1, stderr="discard") as pool:
+        assert len(await pool.run("big", 50_000_000)) == 50_000_000
+        assert pool.stats().spawned == 1
+
+
+def _with_timeout() -> tuple[socket.socket, socket.socket]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)
+    try:
+        return _socketpair()
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+_socketpair = socket.socketpair
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")

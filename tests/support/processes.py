@@ -53,6 +53,11 @@ def state(pid: int) -> str | None:
         return None
 
 
+def parent(pid: int) -> int:
+    """Return the process id of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def alive(pid: int) -> bool:
     """Tell whether a process is there and not a zombie."""
     return state(pid) not in (None, "Z", "X")

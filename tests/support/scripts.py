@@ -11,14 +11,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # where the package and the tests are
 LIMIT = 30.0  # seconds; what hangs is made to show its stack then, and killed
+SOON = 5  # whole seconds in which a program ends whose event loop has ended, whatever its pool was doing
 FORBIDDEN = ("never retrieved", "was destroyed", "Exception ignored", "Event loop is closed", "returncode 255")
 
-PREAMBLE = """\
+PREAMBLE = f"""\
 import asyncio, os, signal, sys, time
 import uvloop
 from asyncpool import Pool, PoolClosed
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-RUN = {"asyncio": asyncio.run, "uvloop": uvloop.run}[os.environ.get("LOOP", "asyncio")]
+ENDS = lambda: signal.alarm({SOON})  # called where a program begins to end: what takes longer is killed
+RUN = {{"asyncio": asyncio.run, "uvloop": uvloop.run}}[os.environ.get("LOOP", "asyncio")]
 """
 
 
