@@ -73,3 +73,36 @@ async def test_a_worker_with_plain_commands_has_imported_nothing_heavy() -> None
     async with Pool("tests.support.bare", max_size=1, stderr="discard") as pool:
         modules = set(await pool.run("modules"))
     assert modules & HEAVY == set()
+
+
+TROUBLE = """
+import asyncio, sys
+from asyncpool import AsyncPoolError, Pool
+from tests.support import commands
+async def main():
+    async with Pool(commands, min_size=2, stderr="discard") as pool:
+        assert await pool.run("echo", 1) == 1
+        before = set(sys.modules)
+        call = asyncio.create_task(pool.run("sleep", 60))
+        while not pool.stats().running:
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        for command, *arguments in (("crash",), ("fail", "ValueError"), ("sleep", 60)):
+            try:
+                await pool.options(timeout=1).run(command, *arguments)
+            except AsyncPoolError as error:
+                print(type(error).__name__)
+        await pool.aclose(0)
+        print(*sorted(set(sys.modules) - before))
+asyncio.run(main())
+"""
+
+
+ERRORS = ["WorkerCrashed", "ValueError", "CommandTimeout"]
+
+
+def test_trouble_imports_nothing() -> None:
+    """A first cancel, crash or timeout holds up the event loop for no import: a pool that has started has all."""
+    program = [sys.executable, "-c", TROUBLE]
+    assert subprocess.run(program, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split() == ERRORS
