@@ -270,7 +270,8 @@ async def test_a_task_that_was_just_answered_may_close_the_pool() -> None:
     others = [asyncio.create_task(pool.run("sleep", 60)) for _ in range(3)]
     await closing
     errors = await settled(others)
-    assert [(type(error), error.started) for error in errors] == [(PoolClosed, True), *[(PoolClosed, False)] * 2]
+    assert [type(error) for error in errors] == [PoolClosed] * 3
+    assert [error.started for error in errors[1:]] == [False] * 2  # the first one may have been read, or not
 
 
 async def test_a_worker_that_ends_while_the_pool_closes_is_not_replaced(gate: Gate) -> None:

@@ -283,11 +283,11 @@ async def test_calls_are_counted_over_all_workers() -> None:
 
 async def test_a_pool_that_closes_tells_its_calls() -> None:
     """PoolClosed with .started, though the worker hangs."""
-    with Faults(hang_at=1):
+    with Faults(hang_at=1) as faults:
         pool = Pool(commands, max_size=1, stderr="discard")
         await pool.start()
         call = asyncio.create_task(pool.run("echo", 1))
-        await eventually(lambda: pool.stats().running)
+        await eventually(lambda: faults.calls == 1)
         await pool.aclose(0)
         with pytest.raises(PoolClosed) as caught:
             await call

@@ -38,12 +38,12 @@ async def test_a_call_made_while_the_pool_starts_is_refused_and_harms_nothing() 
     await pool.aclose()
 
 
-async def test_closing_counts_each_call_of_a_lease_once() -> None:
+async def test_closing_counts_each_call_of_a_lease_once(gate: Gate) -> None:
     """All of them are PoolClosed, the running one started; the counters add up."""
     async with Pool(commands, max_size=1) as pool:
         worker = await pool.acquire()
-        calls = [asyncio.create_task(worker.run("sleep", 30)) for _ in range(4)]
-        await asyncio.sleep(0)
+        calls = [asyncio.create_task(worker.run("wait_at", gate.path)) for _ in range(4)]
+        await eventually(gate.reached)
         await pool.aclose(0)
         results = await asyncio.gather(*calls, return_exceptions=True)
     assert [PoolClosed] * 4 == [type(result) for result in results]
