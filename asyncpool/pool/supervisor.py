@@ -14,8 +14,6 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import anyio
-
 from asyncpool.errors import AcquireTimeout, PoolClosed, PoolError, WorkerCrashed, WorkerStartError
 from asyncpool.pool.actions import Action, Assign, Probe, Reject, Retire, Spawn, Strand
 from asyncpool.pool.call import Call, Reply, Turns
@@ -103,8 +101,6 @@ class Supervisor:
         """
         now = self.loop.time()
         self._do(self.scheduler.start(now), now)
-        await asyncio.sleep(0)  # by now the processes are spawned: there is time while they start
-        anyio.CancelScope()  # loads what anyio has for asyncio, 40 ms; else the first call that is cancelled would
         await self._milestones.reach(lambda: self._ready >= self.scheduler.limits.min_size)
 
     async def restart(self) -> None:
