@@ -45,7 +45,7 @@ class CommandTimeout(PoolError, TimeoutError):
 
     Attributes:
         stack: Where it was: the Python stack of each of its worker's threads, innermost call first, the main thread
-            last; of a command that stopped as it was asked to, the traceback from where it heard that, innermost call
+            last; of a command that stopped as it was asked to, the traceback of what it ended with, innermost call
             last. Empty when it could not be had: a generator, which stops where it yields, a foreign program, a
             stopped process, a command that blocks signals.
     """

@@ -39,8 +39,8 @@ def absolute(path: object) -> str:
     """Return a path that a worker can be told.
 
     Returns:
-        "" for what is no text, is not UTF-8, or is relative to a working directory that is gone: Python's own import
-        system passes over such entries of ``sys.path`` as well.
+        "" for what is no text or relative to a working directory that is gone, which Python's own imports pass over as
+        well, and for what is not UTF-8, as which it would have to travel.
     """
     if not isinstance(path, str):
         return ""

@@ -235,9 +235,10 @@ class Results(Generic[T]):
 
     async def _begin(self, supervisor: Supervisor, places: list[Place], args: Any, *, chunk: bool = False) -> None:
         """Submit a call as soon as the pool takes it."""
-        if supervisor.scheduler.full:
+        if supervisor.scheduler.full and not self._over:
             await supervisor.room.wait()
         if self._over:  # the map has ended meanwhile
+            supervisor.room.look()  # it was this map's turn, and it takes no room
             raise asyncio.CancelledError
         answers = Answers(self._answered, places) if chunk else None
         try:

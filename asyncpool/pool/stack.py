@@ -18,6 +18,7 @@ LONGEST = 256 * 1024  # bytes; faulthandler itself stops at 100 threads of 100 f
 
 _FRAME = re.compile(r'  File "(?P<path>.*)", line (?P<line>\d+|\?\?\?),? in (?P<name>.*)')
 _OURS = re.compile(r'  File "(.*/asyncpool/worker/[^/"]*|<string>)", line ')  # the last is the command line of a worker
+_PYTHONS = re.compile(r"/lib(64)?/python3\.\d+/(?!(site|dist)-packages/)")
 _THREAD = re.compile(r"(Current thread|Thread) 0x")
 
 
@@ -73,7 +74,9 @@ def innermost(stack: str) -> str | None:
     if lines and _THREAD.match(lines[0]):
         frame = _FRAME.fullmatch(lines[1]) if len(lines) > 1 else None
     else:
-        frame = next(filter(None, map(_FRAME.fullmatch, reversed(lines))), None)
+        frames = [frame for frame in map(_FRAME.fullmatch, reversed(lines)) if frame is not None]
+        theirs = [frame for frame in frames if not _PYTHONS.search(frame["path"])]  # all that awaits ends in asyncio
+        frame = next(iter(theirs or frames), None)
     if frame is None:
         return None
     folder, file = os.path.split(frame["path"])

@@ -473,7 +473,8 @@ class Supervisor:
         del self.workers[worker.number]
         now = self.loop.time()
         starting = worker.number in self.scheduler.starting
-        if failure is not None and (worker.cause != "start_failed" or not starting):  # the pool wanted it no more
+        failed = failure is not None and worker.cause == "start_failed" and starting
+        if failure is not None and not failed:  # the pool wanted it no more
             self._do(self.scheduler.lost(worker.number, now), now)
         elif failure is not None:
             self._start_error = failure
@@ -483,7 +484,7 @@ class Supervisor:
             self._milestones.fail(lambda: _again(failure))
         self._counters.exited[worker.cause] += 1
         self._do(self.scheduler.reaped(worker.number, now), now)
-        if failure is not None and self._start_error is failure:
+        if failed:
             self._tell("start_failed", worker, reason=str(failure))
         self._tell("exited", worker, reason=worker.reason)
         self._milestones.look()

@@ -22,6 +22,7 @@ MOST = 1000  # records a second
 SECOND = 1.0
 # Characters that travel; all together fit into what a socket takes that is said to be writable.
 LONGEST_NAME = 1024
+LONGEST_PATH = 4096  # characters; the kernel's own limit
 LONGEST_MESSAGE = 8 * 1024
 LONGEST_TRACEBACK = 16 * 1024
 LONGEST_EXTRA = 8 * 1024  # bytes
@@ -97,7 +98,7 @@ class Handler(logging.Handler):
             "level": record.levelno,
             "message": _cut(record.getMessage(), LONGEST_MESSAGE),
             "time": record.created,
-            "pathname": _name(record.pathname),
+            "pathname": _name(record.pathname, LONGEST_PATH),
             "lineno": record.lineno,
             "funcName": _name(record.funcName),
             "threadName": _name(record.threadName),
@@ -114,8 +115,8 @@ def _cut(text: str, longest: int) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _name(text: str | None) -> str | None:
-    return None if text is None else _cut(text, LONGEST_NAME)
+def _name(text: str | None, longest: int = LONGEST_NAME) -> str | None:
+    return None if text is None else _cut(text, longest)
 
 
 def _traceback(record: logging.LogRecord) -> str | None:

@@ -8,6 +8,8 @@ from time import monotonic
 
 from asyncpool.protocol.messages import MOST_BYTES
 
+LATE = 0.25  # seconds
+
 
 class Running:
     """A running call.
@@ -43,6 +45,10 @@ class Running:
     def deadline(self) -> float | None:
         """Seconds that are left of its timeout; None: it has none."""
         return None if self._ends is None else max(0.0, self._ends - monotonic())
+
+    def is_late(self) -> bool:
+        """Say whether its time is over, or nearly: the caller's clock began to run a little earlier."""
+        return self._ends is not None and self._ends - monotonic() < LATE
 
     def waited(self, seconds: float) -> None:
         """It has waited so long for credit: that time does not count."""

@@ -222,8 +222,12 @@ class Session(Runtime):
         return Failure(number, failure.describe(error, skip_frames=skip_frames))
 
     def refuse_cancelled(self, number: int, error: BaseException | None = None) -> Failure:
-        """Return the reply of a command that was stopped, by this error if it had begun."""
-        return Failure(number, failure.stopped(error))
+        """Return the reply of a command that was stopped, by this error if it had begun.
+
+        Where it was is told if its time is over: nobody else asks, and it takes half a millisecond.
+        """
+        running = self.running.get(number)
+        return Failure(number, failure.stopped(error if running is not None and running.is_late() else None))
 
     def finish(self, running: Running, value: Any) -> None:
         """Answer a call."""

@@ -111,7 +111,10 @@ def test_no_signal_is_sent_to_a_process_that_was_reaped(tmp_path: Path, loop: st
     not_reaped, workers, numbers, late, strays, sent = json.loads(ended.out)
     assert (not_reaped, workers) == (0, 8)
     assert (numbers, late, strays) == ([], [], [])
-    assert sent >= 5 if system == "with pidfds" else sent == 0  # cancel and timeout twice each, and the close
+    if system == "without pidfds":
+        assert sent == 0
+    elif loop == "uvloop":  # with asyncio's loop the lifeline's kill may have come first, and the process be reaped
+        assert sent >= 5  # cancel and timeout twice each, and the close
 
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])  # on asyncio's loop its own watcher of children has the pidfd

@@ -57,7 +57,7 @@ async def test_the_error_says_where_the_command_was(command: str, place: str, tm
 @pytest.mark.parametrize(
     ("command", "seconds", "place"),
     [
-        (coroutines.traced, 60, r"tasks\.py:\d+ sleep"),
+        (coroutines.traced, 60, r"coroutines\.py:\d+ traced"),
         (updates.emits_until_stopped, 0.01, r"updates\.py:\d+ emits_until_stopped"),
     ],
 )

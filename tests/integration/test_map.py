@@ -275,7 +275,7 @@ async def test_a_chunk_that_waits_when_the_map_is_left_never_runs(tmp_path: Path
     trace = tmp_path / "trace"
     command = functools.partial(items.leave_a_trace, str(trace))
     async with small(min_size=1, max_size=1) as pool:
-        await pool.run(items.flush_slowly, 0.3)
+        await pool.run(items.flush_slowly, 2.0)
         async with pool.map(command, range(8), chunk=2, window=8) as traced:
             assert [await anext(traced) for _ in range(2)] == [0, 1]
         assert await pool.run("echo", 1) == 1
@@ -294,6 +294,57 @@ async def test_a_map_that_has_ended_by_an_error_begins_nothing_more() -> None:
         await eventually(lambda: pool.stats().idle == 1)
         await steps(9)
         assert (pool.stats().submitted, pool.stats().idle) == (before, 1)
+
+
+async def test_a_map_that_has_ended_by_an_error_passes_its_turn_on(gate: Gate) -> None:
+    """Who waits for room behind it gets that, though nothing else happens in the pool and its block is still open."""
+    second = asyncio.Event()
+
+    async def two() -> AsyncIterator[int]:
+        yield 0
+        await second.wait()
+        yield 1
+
+    async def doubled(pool: Pool) -> list[int]:
+        async with pool.map(items.double, [1]) as results:
+            return [each async for each in results]
+
+    fail = functools.partial(items.fail_at_gate, gate.path)
+    async with (
+        small(min_size=1, max_size=1, max_waiting=0, health_interval=None, idle_timeout=None) as pool,
+        pool.map(fail, two()) as failed,
+    ):
+        await eventually(gate.reached)
+        before = asyncio.create_task(doubled(pool))
+        await steps(5)
+        second.set()
+        await steps(5)
+        behind = asyncio.create_task(doubled(pool))
+        await steps(5)
+        gate.open()
+        with pytest.raises(CommandError):
+            await anext(failed)
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(before, behind) == [[2], [2]]
+
+
+async def test_a_map_is_left_though_its_source_swallows_the_cancellation(gate: Gate) -> None:
+    """It yields once more, while the pool is full: nobody waits for room for that."""
+
+    async def stubborn() -> AsyncIterator[str]:
+        yield "first"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            yield "once more"
+
+    async with small(min_size=1, max_size=1, max_waiting=0) as pool:
+        async with pool.map("echo", stubborn()) as echoed:
+            assert await anext(echoed) == "first"
+            blocked = asyncio.create_task(pool.run("wait_at", gate.path))
+            await eventually(gate.reached)
+        gate.open()
+        await blocked
 
 
 async def test_whatever_fails_in_the_making_of_a_call_is_raised_and_hangs_nobody(

@@ -293,7 +293,7 @@ async def test_max_message_is_checked_in_both_directions() -> None:
 async def test_a_call_that_just_fits_does_not_grow_by_the_commands_own_timeout() -> None:
     """That is only known once a worker is ready, when the call is encoded already: it costs no worker."""
     limit = 2**16
-    for size in range(limit - 44, limit):
+    for size in range(limit - 37, limit):
         async with Pool(commands, min_size=0, max_size=1, max_message=limit, stderr="discard") as pool:
             try:
                 assert await pool.run("length_in_time", b"x" * size) == size

@@ -62,6 +62,12 @@ def fail_below(item: int, bound: int = 1) -> int:
 
 
 @asyncpool.command
+def fail_at_gate(path: str, item: int) -> None:
+    commands.wait_at(path)
+    raise ValueError(item)
+
+
+@asyncpool.command
 def leave_a_trace(path: str, item: int) -> int:
     with open(path, "a") as trace:
         trace.write(f"{item}\n")
