@@ -8,7 +8,7 @@ from time import monotonic
 
 from asyncpool.protocol.messages import MOST_BYTES
 
-LATE = 0.25  # seconds
+LATE = 1.0  # seconds; on a busy machine a worker reads its call that much after it was sent, if need be
 
 
 class Running:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # where the package and the tests are
 LIMIT = 30.0  # seconds; what hangs is made to show its stack then, and killed
-SOON = 5  # whole seconds in which a program ends whose event loop has ended, whatever its pool was doing
+SOON = 8  # whole seconds in which a program ends whose event loop has ended, whatever its pool was doing
 FORBIDDEN = ("never retrieved", "was destroyed", "Exception ignored", "Event loop is closed", "returncode 255")
 
 PREAMBLE = f"""\
