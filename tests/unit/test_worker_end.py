@@ -1,12 +1,12 @@
-"""How a worker's end is told and what it is given time for: its process is a fake, which ends as a test says."""
+"""How a worker's end is told, and what it is given time for: its process is a fake, which ends as a test says."""
 
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 from unittest.mock import create_autospec
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from asyncpool.pool import worker as module
 from asyncpool.pool.states import State
 from asyncpool.pool.worker import Owner, Worker
+from tests.support.fake_loop import Loop
 from tests.support.settings import configure
 from tests.support.waiting import eventually
 
@@ -24,7 +25,6 @@ class FakeProcess:
     pid = 2**30  # more than the kernel gives
 
     def __init__(self, stdio: int) -> None:
-        self.kills = 0
         self._stdio = os.dup(stdio)
         self._exits, self._exit = os.pipe()
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -43,8 +43,7 @@ class FakeProcess:
     async def wait(self) -> int:
         return await asyncio.shield(self._code)
 
-    def kill(self) -> None:
-        self.kills += 1
+    def kill(self) -> None: ...
 
     def send_signal(self, number: int) -> bool:
         return False
@@ -99,17 +98,15 @@ async def test_who_is_killed_while_it_ends_but_not_by_the_pool_may_be_the_oom_ki
         assert "OOM killer" in told()
 
 
-async def test_an_application_that_is_busy_while_a_worker_ends_does_not_kill_it() -> None:
+def test_an_application_that_is_busy_while_a_worker_ends_does_not_kill_it() -> None:
     """The loop could not hear of its exit in time: that is not the worker's fault, and would hide its exit code."""
-    async with hung_up() as (worker, told):
-        before = worker.process.kills
-
-        def busy() -> None:
-            worker.process.exit(7)
-            time.sleep(module.EXIT_GRACE * 1.5)  # noqa: TID251 - the loop is blocked: that is what is tested
-
-        asyncio.get_running_loop().call_soon(busy)
-        await eventually(lambda: worker.state is State.GONE)
-        assert worker.reason is None
-        assert "exited with code 7" in told()
-        assert worker.process.kills == before + 1  # its group, once it is reaped
+    loop = Loop()
+    with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
+        worker = Worker(3, 0, configure(stderr="discard"), create_autospec(Owner, instance=True))
+    worker.disconnected()
+    loop.now += 2 * module.EXIT_GRACE  # nothing of the loop ran meanwhile
+    loop.turn()
+    assert worker.reason is None
+    loop.now += module.EXIT_GRACE  # by now it would have heard
+    loop.turn()
+    assert worker.reason == module.LIVED_ON

@@ -201,18 +201,11 @@ class Listener:
         return self.credit >= 0
 
 
-class Still(Loop):
-    """A loop that nobody runs."""
-
-    def is_running(self) -> bool:
-        return False
-
-
 class Scene:
     """A worker without a process, on a loop that only a test turns, and the other end of its connection."""
 
     def __init__(self, state: str, timeout: float | None = None) -> None:
-        self.loop, self.owner = Still(), Owner()
+        self.loop, self.owner = Loop(), Owner()
         with mock.patch.object(asyncio, "get_running_loop", return_value=self.loop):
             self.worker = Worker(1, 0, configure(stderr="discard"), self.owner)  # type: ignore[arg-type]
         self.call = Call(1, mock.Mock(), "pet", b"\x90", timeout, INHERIT, INHERIT, 0.0)
