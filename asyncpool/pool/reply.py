@@ -33,6 +33,6 @@ def _rebuilt(reply: Failure, call: Call) -> CommandError:
 def refused(call: Call, did: str, error: Exception) -> ResultError:
     """Return what a call raises whose command *did* something that cannot be decoded."""
     text = f"{call.title} {did}: {failure.text(error)}"
-    refused = ResultError(text)
-    refused.message, refused.worker_pid = text, call.pid
-    return refused
+    made = ResultError(text)
+    made.message, made.worker_pid = text, call.pid
+    return made
