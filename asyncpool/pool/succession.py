@@ -9,7 +9,6 @@ Law 4: who was above max_memory when it began is not worn by it: its successor w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
 
 from asyncpool.pool.actions import Action, Retire, Strand
 from asyncpool.pool.policy import Limits, worn_by_calls, worn_from
@@ -107,17 +106,17 @@ class Succession(Roster):
         if record.wear is not None:
             self.worn[successor] = None  # it was to be restarted while it started
         elif self.worn:
-            old = self._first_to_go(self.worn)
+            old = self._first_to_go()
             actions += self.step_down(old, self._wear_of(old))
         if self.taking > self.limits.max_size:  # its predecessor was kept, or went by itself and has another successor
-            actions += self.step_down(self._first_to_go(self.worn), "retired")
+            actions += self.step_down(self._first_to_go(), "retired")
         return actions
 
     def make_room(self) -> list[Action]:
         """Where there is no room for a successor, a worn worker goes first."""
         if self.starting or self.retiring or self.processes < self.limits.max_size + self.limits.surge:
             return []
-        old = self._first_to_go(self.worn)
+        old = self._first_to_go()
         return self.step_down(old, self._wear_of(old))
 
     def dismiss(self) -> list[Action]:
@@ -126,7 +125,7 @@ class Succession(Roster):
         while self.starting and self.live - len(self.worn) > self.limits.max_size:
             actions += self.step_down(next(reversed(self.starting)), "resized")
         while self.taking > self.limits.max_size:
-            actions += self.step_down(self._first_to_go(self.worn), "resized")
+            actions += self.step_down(self._first_to_go(), "resized")
         return actions
 
     def step_down(self, worker: WorkerId, cause: Leave) -> list[Action]:
@@ -176,8 +175,19 @@ class Succession(Roster):
     def _too_large(self, memory: int) -> bool:
         return self.limits.max_memory is not None and memory > self.limits.max_memory
 
-    def _first_to_go(self, preferred: Collection[WorkerId]) -> WorkerId:
-        """Return who is missed least: one of *preferred* if there are any, an idle one if there is, the coldest."""
+    def _first_to_go(self) -> WorkerId:
+        """Return who is missed least: a worn one if there are any, an idle one if there is, the coldest."""
+        if self.worn and len(self.worn) ** 2 < self.taking:  # few among many: the others need not be looked at
+            return min(self.worn, key=self._missed)
         idle = (worker for worker, record in self.available.items() if not record.tickets)
         order = itertools.chain(idle, self.checking, self.busy, self.available)
-        return next(worker for worker in order if not preferred or worker in preferred)
+        return next(worker for worker in order if not self.worn or worker in self.worn)
+
+    def _missed(self, worker: WorkerId) -> tuple[int, float]:
+        """Order workers by how much they would be missed, the least first."""
+        record = self.available.get(worker)
+        if record is not None and not record.tickets:
+            return 0, record.idle_since
+        if worker in self.checking:
+            return 1, 0.0
+        return 2 if worker in self.busy else 3, 0.0
