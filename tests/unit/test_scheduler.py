@@ -419,6 +419,21 @@ def test_the_only_worker_is_not_retired_while_its_successor_starts():
     assert scheduler.idle() == 1
 
 
+@pytest.mark.parametrize("workers", [3, 9], ids=["many of them worn", "few of them worn"])
+def test_of_worn_workers_the_coldest_idle_one_goes_first(workers: int):
+    """A successor is ready: whoever is busy goes last, however many others there are."""
+    scheduler = make(workers, surge=2, max_memory=100)
+    served = tickets(3)
+    busy, warm, cold = [action.worker for ticket in served for action in scheduler.submit(ticket, 1.0)]
+    scheduler.finished(served[2], 2.0)
+    scheduler.finished(served[1], 3.0)
+    heavy = [action for worker in (busy, warm, cold) for action in scheduler.weighed(worker, 200, 4.0)]
+    first, second = (action.worker for action in heavy if isinstance(action, Spawn))
+    assert Retire(cold, "max_memory") in scheduler.ready(first, 1, 5.0)
+    assert Retire(warm, "max_memory") in scheduler.ready(second, 1, 6.0)
+    assert [served[0]] == scheduler.tickets(busy)
+
+
 def test_a_failed_start_of_a_worker_that_is_wanted_no_more_holds_up_no_restart():
     """Without surge an old worker goes first, and nobody else can show that workers start."""
     scheduler = make(1, max_size=2, surge=0)
