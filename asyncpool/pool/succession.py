@@ -15,6 +15,8 @@ from asyncpool.pool.policy import Limits, worn_by_calls, worn_from
 from asyncpool.pool.ranking import WorkerId
 from asyncpool.pool.roster import Leave, Record, Roster, Set, Ticket, Wear
 
+ELDERS = 16  # worn workers, worn for longest, of whom one goes: a look at all would take long in a large pool
+
 
 class Succession(Roster):
     """A roster whose workers wear out.
@@ -177,11 +179,10 @@ class Succession(Roster):
 
     def _first_to_go(self) -> WorkerId:
         """Return who is missed least: a worn one if there are any, an idle one if there is, the coldest."""
-        if self.worn and len(self.worn) ** 2 < self.taking:  # few among many: the others need not be looked at
-            return min(self.worn, key=self._missed)
+        if self.worn:
+            return min(itertools.islice(self.worn, ELDERS), key=self._missed)
         idle = (worker for worker, record in self.available.items() if not record.tickets)
-        order = itertools.chain(idle, self.checking, self.busy, self.available)
-        return next(worker for worker in order if not self.worn or worker in self.worn)
+        return next(itertools.chain(idle, self.checking, self.busy, self.available))
 
     def _missed(self, worker: WorkerId) -> tuple[int, float]:
         """Order workers by how much they would be missed, the least first."""
