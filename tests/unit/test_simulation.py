@@ -34,16 +34,16 @@ TROUBLE = Behaviour(
 LIMITS = Limits(2, 5, idle_timeout=0.05, health_interval=0.02, max_calls=20, max_lifetime=2.0)
 
 
-def run(limits: Limits = LIMITS, behaviour: Behaviour = TROUBLE) -> Simulation:
-    made = Simulation(limits, behaviour, calls=1000, seed=3)
+def run(limits: Limits = LIMITS, behaviour: Behaviour = TROUBLE, calls: int = 1000) -> Simulation:
+    made = Simulation(limits, behaviour, calls, seed=3)
     made.run()
     return made
 
 
 def test_trouble_gives_every_call_an_outcome() -> None:
     """Crashes, cancels and failed starts are all there, and each call ends in exactly one way."""
-    made = run()
-    assert sum(made.outcomes.values()) == 1000
+    made = run(calls=3000)  # enough for some of everything, whatever is decided first
+    assert sum(made.outcomes.values()) == 3000
     assert made.outcomes.keys() == {"ok", "crashed", "cancelled", "not_started"}
     assert made.retired.keys() >= {"max_calls", "restarted", "resized"}
 
