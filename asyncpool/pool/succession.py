@@ -178,7 +178,7 @@ class Succession(Roster):
         return self.limits.max_memory is not None and memory > self.limits.max_memory
 
     def _first_to_go(self) -> WorkerId:
-        """Return who is missed least: a worn one if there are any, an idle one if there is, the coldest."""
+        """Return who is missed least: one of the first worn if there are any, an idle one if there is, the coldest."""
         if self.worn:
             return min(itertools.islice(self.worn, ELDERS), key=self._missed)
         idle = (worker for worker, record in self.available.items() if not record.tickets)
