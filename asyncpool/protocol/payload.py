@@ -13,29 +13,27 @@ from __future__ import annotations
 import datetime
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
 from typing import Any, Protocol, cast, get_origin
 
 import msgspec
 from msgspec.msgpack import Ext
 
 from asyncpool import types
-from asyncpool.protocol import arrays, buffers, models
+from asyncpool.protocol import arrays, buffers, models, paths
 from asyncpool.protocol.wire import Buffer, Received
 
 # Ext codes 0 to 63 are the protocol's, 64 to 127 the users'.
 INTEGER = 1  # beyond 64 bits: two's complement, little-endian, as short as it can be
-PATH = 2  # the file system's bytes
+PATH = paths.CODE
 COMPLEX = 3  # two little-endian doubles
 ARRAY = arrays.CODE  # of numpy: MessagePack's array of dtype, shape, order and items
 SCALAR = 5  # of numpy: MessagePack's array of dtype and item
 PICKLE = 6  # only between a pool with allow_pickle and its workers
 BUFFER = buffers.CODE  # a large value, which travels behind the body
 
-_PATHS = (type(Path()), type(PurePath()))  # a subclass, or a path of another system, would arrive as something else
 _COMPLEX = struct.Struct("<dd")
 # What the encoder takes as it is; it looks for the very class.
-_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, *_PATHS, Ext)
+_ALIKE = (bytes, bytearray, memoryview, datetime.datetime, complex, Ext)
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack's own integers reach
 
 
@@ -114,8 +112,8 @@ class Codec:
     # --- what msgspec has no rule for --------------------------------------------------------------------------------
 
     def _to_plain(self, value: Any) -> Any:
-        if type(value) in _PATHS:
-            return Ext(PATH, str(value).encode(errors="surrogateescape"))
+        if type(value) in paths.classes():
+            return Ext(PATH, paths.encode(value))
         if type(value) is complex:
             return Ext(COMPLEX, _COMPLEX.pack(value.real, value.imag))
         entry = types.by_class.get(type(value))
@@ -141,7 +139,7 @@ class Codec:
         if code == INTEGER:
             return int.from_bytes(data, "little", signed=True)
         if code == PATH:
-            return Path(bytes(data).decode(errors="surrogateescape"))
+            return paths.decode(data)
         if code == COMPLEX and len(data) == _COMPLEX.size:
             return complex(*_COMPLEX.unpack(data))
         if code == ARRAY:
@@ -183,7 +181,7 @@ class Codec:
                 return msgspec.Raw(_map_header(len(item)) + b"".join(pairs))  # an Ext cannot be a key of a dict
             return item
 
-        plain = msgspec.to_builtins(value, enc_hook=self._to_plain, builtin_types=_ALIKE)
+        plain = msgspec.to_builtins(value, enc_hook=self._to_plain, builtin_types=(*_ALIKE, *paths.classes()))
         return self._encoder.encode(replace(plain))
 
 
@@ -245,7 +243,7 @@ def _from_plain(annotation: Any, value: Any) -> Any:
         return complex(value)
     if isinstance(value, cls):
         return value
-    if issubclass(cls, PurePath) and isinstance(value, (str, PurePath)):
+    if paths.is_path_class(cls) and (isinstance(value, str) or paths.is_path_class(type(value))):
         return cls(value)
     if models.is_model(cls):
         return models.from_plain(cls, value)
@@ -335,7 +333,7 @@ def _is_known(cls: Any) -> bool:
     return (
         cls is object
         or cls is complex
-        or issubclass(cls, PurePath)
+        or paths.is_path_class(cls)
         or cls in types.by_class
         or arrays.can_decode(cls)
         or models.is_model(cls)

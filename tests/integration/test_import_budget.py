@@ -1,5 +1,6 @@
 """What is imported, and what is not: a worker starts often, and each import costs milliseconds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ HEAVY = {
     "concurrent.futures",
     "multiprocessing",
     "subprocess",
+    "pathlib",
     "pickle",
     "ctypes",
     "signal",  # needs enum
@@ -60,6 +62,14 @@ async def test_a_worker_without_modules_has_imported_nothing_heavy() -> None:
         modules = set(await pool.run(_modules_of_a_worker_command()))
     assert modules & HEAVY == set()
     assert not [name for name in modules if name.startswith("asyncpool.pool")]
+
+
+async def test_a_path_travels_to_a_worker_that_has_imported_no_pathlib() -> None:
+    """It arrives as a path, and comes back as one, with bytes that are no text, and among larger integers, too."""
+    path = Path(os.fsdecode(b"a\xff"))
+    async with Pool(max_size=1, stderr="discard") as pool:
+        assert await pool.run(repr, path) == repr(path)
+        assert await pool.run(list, (path, 2**70)) == [path, 2**70]
 
 
 def _modules_of_a_worker_command() -> object:
