@@ -22,6 +22,7 @@ from typing import Protocol
 
 from asyncpool.pool.watch import Watch
 from asyncpool.protocol import messages, wire
+from asyncpool.protocol.received import DROP_AFTER, spares
 
 SHARE = 2**22  # bytes sent in a step, if the kernel takes as many: a millisecond; wire.CHUNK is as much
 ASKED_BUFFER = 2**22  # bytes of socket buffer asked for; stock kernels grant 416 KiB
@@ -185,6 +186,8 @@ class Connection:
             try:
                 frames = self._reader.received(count)
                 for body, buffers in frames:
+                    if buffers and spares.kept:
+                        self._loop.call_later(DROP_AFTER, spares.drop_unless_wanted, spares.wanted)
                     message = messages.decode_to_parent(body)
                     messages.attach(message, buffers)
                     if message is not None:
@@ -231,6 +234,7 @@ class Connection:
         if self._watch is not None:
             self._watch.close()
         end, self._socket = self._socket, None
+        spares.drop()
         return end
 
 

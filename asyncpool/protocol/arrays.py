@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from asyncpool.protocol.wire import Received
+from asyncpool.protocol.received import Received
 
 CODE = 4  # of the ext value that is an array
 _KINDS = "biufcmMSU"  # of numpy.dtype.kind: what is nothing but its bytes
@@ -64,8 +64,13 @@ def over(data: bytearray | Received, name: str, shape: list[int], order: str, *,
     size = len(data) if isinstance(data, bytearray) else len(data.getbuffer())
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size or order not in ("C", "F"):
         raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {size} bytes")
-    # Only now is there a view: a traceback must not keep one.
-    return numpy.ndarray(shape, dtype, data if isinstance(data, bytearray) else data.getbuffer(), order=order)
+    if isinstance(data, bytearray):
+        return numpy.ndarray(shape, dtype, data, order=order)
+    # Only now is there a view: a traceback must not keep one. The array keeps it; numpy.ndarray(...) would keep but what
+    # it is a view of, and nobody could tell that there still is one.
+    array = numpy.frombuffer(data.getbuffer(), dtype).reshape(shape, order=order)
+    data.is_array = True
+    return array
 
 
 def can_decode(cls: Any) -> bool:

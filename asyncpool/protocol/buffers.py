@@ -17,7 +17,8 @@ from msgspec.msgpack import Ext
 
 from asyncpool import types
 from asyncpool.protocol import arrays, messages
-from asyncpool.protocol.wire import Buffer, Received
+from asyncpool.protocol.received import Received
+from asyncpool.protocol.wire import Buffer
 
 LEAST = 2**16  # bytes; what is smaller stays in the body
 CODE = 7  # of the ext value that stands in the body for a value that is behind it

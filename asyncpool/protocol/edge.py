@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from asyncpool.protocol import payload
-from asyncpool.protocol.wire import Received
+from asyncpool.protocol.received import Received
 
 OPTIONS = frozenset(  # of ``pool.options``, which a caller may have meant for the pool
     ("timeout", "acquire_timeout", "retries", "on_cancel", "returns", "on_update", "meta", "key", "return_exceptions")

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from asyncpool.protocol.wire import Buffer, FrameError, Received, quote
+from asyncpool.protocol.received import Received
+from asyncpool.protocol.wire import Buffer, FrameError, quote
 
 FIRST_SKIPPABLE_KIND = 64
 MOST_BYTES = 2**20  # of updates that the caller has not taken; while there are fewer, one more of any size may go

@@ -20,7 +20,8 @@ from msgspec.msgpack import Ext
 
 from asyncpool import types
 from asyncpool.protocol import arrays, buffers, models, paths
-from asyncpool.protocol.wire import Buffer, Received
+from asyncpool.protocol.received import Received
+from asyncpool.protocol.wire import Buffer
 
 # Ext codes 0 to 63 are the protocol's, 64 to 127 the users'.
 INTEGER = 1  # beyond 64 bits: two's complement, little-endian, as short as it can be

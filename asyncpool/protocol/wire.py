@@ -10,11 +10,10 @@ Law 3: nothing here does I/O. Whoever has bytes writes them into ``get_buffer()`
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable, Sequence
 
-from asyncpool.protocol import pages
+from asyncpool.protocol.received import Received, room
 
 HEADER = struct.Struct("<II")
 VERSION = 1
@@ -22,16 +21,6 @@ GREETING_LIMIT = 2**20  # bytes a worker may send in one frame until it is ready
 RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are received straight into their own buffer
 CHUNK = 2**22  # bytes of a larger frame that are received at a time: to copy them takes a millisecond
 QUOTED = 120  # bytes of a bad frame that an error shows
-
-
-class Received(io.BytesIO):
-    """A buffer that was received.
-
-    Its memory is that of a bytes object which nobody else has: filled by ``getbuffer()``, it comes out of
-    ``getvalue()`` without a copy, and nothing has cleared it before.
-
-    Never keep a view of it but in an array: a cycle of garbage that holds both crashes Python up to 3.12 (gh-111049).
-    """
 
 
 Buffer = bytes | bytearray | memoryview
@@ -75,14 +64,6 @@ def quote(start: Buffer) -> str:
     printed = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in shown[:4])
     hint = " (did the program print to stdout?)" if printed else ""
     return f": {shown!r}{hint}"
-
-
-def room(size: int) -> Received:
-    """Return a buffer to receive so many bytes into."""
-    received = Received(bytes(size))  # pages that nobody has touched, if it is large
-    if size >= pages.LEAST:
-        pages.prefer_huge(received.getbuffer())
-    return received
 
 
 def _one(body: Buffer, size: int) -> list[int]:

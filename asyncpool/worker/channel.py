@@ -12,6 +12,7 @@ import select
 from collections.abc import Callable, Sequence
 
 from asyncpool.protocol import messages, wire
+from asyncpool.protocol.received import Received
 
 HEADER_SIZE: int = wire.HEADER.size
 pack: Callable[[int, int], bytes] = wire.HEADER.pack
@@ -36,7 +37,7 @@ class Channel:
         self._reads = reads
         self._writes = writes
         self._most = HEADER_SIZE
-        self._buffers: list[wire.Received] = []
+        self._buffers: list[Received] = []
         self.limit: int = limit
         self.ahead: wire.Buffer = b""  # what was read of the next frames
         self.inherited: bool = False  # in a process that was forked, to which it does not belong
@@ -90,7 +91,7 @@ class Channel:
         self._buffers = large.buffers
         return large.body
 
-    def take_buffers(self) -> list[wire.Received]:
+    def take_buffers(self) -> list[Received]:
         """Return what was behind the body of the last frame, once."""
         buffers, self._buffers = self._buffers, []
         return buffers

@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
+from asyncpool.protocol.received import DROP_AFTER, spares
 from asyncpool.protocol.wire import Buffer
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
@@ -178,6 +179,8 @@ class AsyncSession(Session):
             self._go_on(self.early.pop(0))
         if self.stopping:
             self._end()
+        if spares.kept:
+            self._loop.call_later(DROP_AFTER, spares.drop_unless_wanted, spares.wanted)
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:

@@ -22,6 +22,7 @@ from asyncpool.commands import CallContext, Cancelled, Runtime
 from asyncpool.protocol import failure, messages
 from asyncpool.protocol.buffers import INSIDE, take_out
 from asyncpool.protocol.messages import Call, Cancel, Credit, Failure, Ping, Pong, Result, Stop, Update
+from asyncpool.protocol.received import spares
 from asyncpool.protocol.wire import Buffer
 from asyncpool.worker import stdio
 from asyncpool.worker.channel import Channel, readable
@@ -101,6 +102,8 @@ class Session(Runtime):
                 if isinstance(message, Call):
                     if message.buffers:
                         message.buffers = self.channel.take_buffers()
+                    elif spares.kept:
+                        spares.drop_free()  # it may take long
                     return message
                 self._heed(message)
         return None
@@ -111,6 +114,8 @@ class Session(Runtime):
         if isinstance(message, Call):
             if message.buffers:
                 message.buffers = self.channel.take_buffers()
+            elif spares.kept:
+                spares.drop_free()
             self.early.append(message)
         else:
             self._heed(message)

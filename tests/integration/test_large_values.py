@@ -36,6 +36,40 @@ async def test_64_mb_of_an_array_there_and_back(pool: Pool) -> None:
     assert sent[0, 0] < 1
 
 
+async def test_results_that_are_kept_stay_what_they_were(pool: Pool) -> None:
+    """Each has memory of its own as long as somebody looks at it, be it at a part; so have a command's arguments."""
+    size = 8 * KIB * KIB
+    kept = []
+    for number in range(1, 12):
+        result = await pool.run(values.echo, numpy.full(size, number, numpy.uint8))
+        kept.append(result[:KIB] if number % 2 else result)
+        assert await pool.run(values.first_items, numpy.full(size, number, numpy.uint8)) == list(range(1, number + 1))
+    del result
+    for number, each in enumerate(kept, 1):
+        assert (each == number).all()
+
+
+async def test_memory_of_large_values_is_given_back(pool: Pool) -> None:
+    """By the worker and by the application, soon after the last of them."""
+    mib = KIB * KIB
+    await pool.run(values.echo, numpy.zeros(1))
+    before = [_rss(pool), _own_rss()]
+    for _ in range(3):
+        await pool.run(values.echo, numpy.zeros(100 * mib, numpy.uint8))
+    for measure, had in zip([lambda: _rss(pool), _own_rss], before, strict=True):
+        await eventually(lambda measure=measure, had=had: measure() < had + 32 * mib)
+
+
+def _rss(pool: Pool) -> int:
+    (worker,) = pool.workers()
+    assert worker.rss is not None
+    return worker.rss
+
+
+def _own_rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.mark.parametrize("size", [64 * KIB - 1, 64 * KIB, 8 * KIB * KIB])
 async def test_bytes_of_any_size_arrive_alike(pool: Pool, size: int) -> None:
     """Each kind as its annotation says, or as bytes without one; results, too."""

@@ -60,6 +60,16 @@ def zeros(size: int) -> Any:
     return numpy.zeros(size)
 
 
+_kept: list[Any] = []  # arguments, but for their first item
+
+
+@asyncpool.command
+def first_items(array: Any) -> list[int]:
+    """Keep a part of *array*; return the first item of each that was kept."""
+    _kept.append(array[1:])
+    return [int(each[0]) for each in _kept]
+
+
 @asyncpool.command
 def kind_of(value: Any) -> str:
     return type(value).__name__

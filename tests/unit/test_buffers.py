@@ -14,6 +14,7 @@ from asyncpool.protocol import buffers, messages, payload, wire
 from asyncpool.protocol.buffers import LEAST
 from asyncpool.protocol.edge import Mismatch, Signature
 from asyncpool.protocol.messages import Result
+from asyncpool.protocol.received import room
 from asyncpool.protocol.wire import FrameError, FrameReader
 
 CODEC = payload.Codec(imports=True)
@@ -177,7 +178,7 @@ def test_what_was_half_received_or_became_a_value_is_collected_in_silence():
 )
 def test_a_place_where_nothing_is_is_refused(place: list[Any], words: str):
     """Whatever another program writes there: an error with the reason, and nothing is read twice."""
-    came = [None, wire.room(5)] if place != [0] else [None]
+    came = [None, room(5)] if place != [0] else [None]
     raw = Raw(msgspec.msgpack.encode(msgspec.msgpack.Ext(7, msgspec.msgpack.encode(place))))
     with pytest.raises((ValueError, msgspec.ValidationError), match=words):
         CODEC.untyped.decode_with(raw, came)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncpool.protocol import pages, wire
+from asyncpool.protocol import pages, received
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux alone")
 
@@ -26,9 +26,9 @@ def flags_at(address: int) -> list[str]:
     return found
 
 
-def middle(received: wire.Received) -> int:
+def middle(made: received.Received) -> int:
     """Return the address of the middle of a buffer."""
-    view = received.getbuffer()
+    view = made.getbuffer()
     return ctypes.addressof(ctypes.c_char.from_buffer(view)) + len(view) // 2
 
 
@@ -38,7 +38,7 @@ def test_room_for_a_large_value_is_in_huge_pages(size: int) -> None:
     """Where the kernel has them; "hg" is MADV_HUGEPAGE, proc_pid_smaps(5)."""
     if not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():
         pytest.skip("this kernel has no transparent huge pages")
-    assert "hg" in flags_at(middle(wire.room(size)))
+    assert "hg" in flags_at(middle(received.room(size)))
 
 
 def test_room_for_a_small_value_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_room_for_a_small_value_is_not_asked_for(monkeypatch: pytest.MonkeyPatch
     asked: list[int] = []
     monkeypatch.setattr(pages, "prefer_huge", lambda memory: asked.append(len(memory)))
     for size in (1, pages.LEAST - 1, pages.LEAST):
-        wire.room(size)
+        received.room(size)
     assert asked == [pages.LEAST]
 
 
@@ -54,7 +54,9 @@ def test_room_for_a_small_value_is_not_asked_for(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("size", "loaded"), [(pages.WORTH_CTYPES - 1, False), (pages.WORTH_CTYPES, True)])
 def test_ctypes_is_imported_only_where_it_is_worth_its_time(size: int, loaded: bool) -> None:
     """A worker without numpy has not imported it."""
-    program = f"import sys; from asyncpool.protocol import wire; wire.room({size}); print('ctypes' in sys.modules)"
+    program = (
+        f"import sys; from asyncpool.protocol import received; received.room({size}); print('ctypes' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == f"{loaded}\n"
 
@@ -62,11 +64,11 @@ def test_ctypes_is_imported_only_where_it_is_worth_its_time(size: int, loaded: b
 @pytest.mark.parametrize("size", [1, pages.LEAST - 1, pages.LEAST, pages.LEAST + 1])
 def test_room_holds_what_is_written_and_nothing_else(size: int) -> None:
     """Whatever is asked for."""
-    received = wire.room(size)
-    with received.getbuffer() as view:
+    made = received.room(size)
+    with made.getbuffer() as view:
         assert len(view) == size
         view[-1:] = b"x"
-    assert received.getvalue() == bytes(size - 1) + b"x"
+    assert made.getvalue() == bytes(size - 1) + b"x"
 
 
 @pytest.mark.parametrize("madvise", [None, lambda: lambda *_: 1 / 0])
@@ -75,4 +77,4 @@ def test_what_cannot_be_asked_for_does_no_harm(madvise: Any, monkeypatch: pytest
     monkeypatch.setattr(pages, "_madvise", madvise)
     if madvise is None:
         monkeypatch.setitem(sys.modules, "ctypes", None)
-    assert len(wire.room(pages.LEAST).getbuffer()) == pages.LEAST
+    assert len(received.room(pages.LEAST).getbuffer()) == pages.LEAST
