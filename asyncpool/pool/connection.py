@@ -22,7 +22,7 @@ from typing import Protocol
 
 from asyncpool.pool.watch import Watch
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.received import DROP_AFTER, spares
+from asyncpool.protocol.received import KEPT_FOR, Caretaker, spares
 
 SHARE = 2**22  # bytes sent in a step, if the kernel takes as many: a millisecond; wire.CHUNK is as much
 ASKED_BUFFER = 2**22  # bytes of socket buffer asked for; stock kernels grant 416 KiB
@@ -67,6 +67,7 @@ class Connection:
         self._loop = loop
         self._clock = loop.time
         self._reader = wire.FrameReader(wire.GREETING_LIMIT, messages.lengths)
+        self._caretaker = Caretaker(lambda then: loop.call_later(KEPT_FOR, then))
         self._socket: socket.socket | None = None  # until it is closed
         self._watch: Watch | None = None
         self._pieces: deque[memoryview] = deque()  # what the kernel has not taken yet
@@ -186,8 +187,6 @@ class Connection:
             try:
                 frames = self._reader.received(count)
                 for body, buffers in frames:
-                    if buffers and spares.kept:
-                        self._loop.call_later(DROP_AFTER, spares.drop_unless_wanted, spares.wanted)
                     message = messages.decode_to_parent(body)
                     messages.attach(message, buffers)
                     if message is not None:
@@ -198,6 +197,7 @@ class Connection:
                 error = bad
                 self._failed = True
                 self._reader = wire.FrameReader(wire.GREETING_LIMIT)  # the other one may be full; nothing is read now
+        self._caretaker.look()
         if found or error is not None:
             self._receiver.received(found, error)
         return len(frames)
@@ -234,7 +234,7 @@ class Connection:
         if self._watch is not None:
             self._watch.close()
         end, self._socket = self._socket, None
-        spares.drop()
+        spares.forget_all()
         return end
 
 

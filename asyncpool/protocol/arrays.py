@@ -66,11 +66,9 @@ def over(data: bytearray | Received, name: str, shape: list[int], order: str, *,
         raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {size} bytes")
     if isinstance(data, bytearray):
         return numpy.ndarray(shape, dtype, data, order=order)
-    # Only now is there a view: a traceback must not keep one. The array keeps it; numpy.ndarray(...) would keep but what
-    # it is a view of, and nobody could tell that there still is one.
-    array = numpy.frombuffer(data.getbuffer(), dtype).reshape(shape, order=order)
-    data.is_array = True
-    return array
+    # Only now is there a view: a traceback must not keep one. The array keeps it, and its memory is in use as long as
+    # it does. numpy.ndarray(...) would keep but what it is a view of; so does a user's who gives it array.base.base.
+    return numpy.frombuffer(data.getbuffer(), dtype).reshape(shape, order=order)
 
 
 def can_decode(cls: Any) -> bool:

@@ -17,7 +17,7 @@ from msgspec.msgpack import Ext
 
 from asyncpool import types
 from asyncpool.protocol import arrays, messages
-from asyncpool.protocol.received import Received
+from asyncpool.protocol.received import Received, spares
 from asyncpool.protocol.wire import Buffer
 
 LEAST = 2**16  # bytes; what is smaller stays in the body
@@ -84,7 +84,10 @@ def open_value(place: bytes, received: list[Received | None], *, imports: bool) 
         (number,) = _place(place)
         return _taken(number, received).getvalue()
     number, dtype, shape, order = _place_of_array(place)
-    return arrays.over(_taken(number, received), dtype, shape, order, imports=imports)
+    buffer = _taken(number, received)
+    array = arrays.over(buffer, dtype, shape, order, imports=imports)
+    spares.watch(buffer)
+    return array
 
 
 def put_back(body: bytes, buffers: Sequence[Buffer]) -> bytes:

@@ -3,21 +3,22 @@
 Memory that a process gets is cleared by the kernel, and that of a large array goes back when the array is deleted. In a
 row of calls with arrays of one size that took two fifths of the time.
 
-Law 1: a buffer is used again only once an array was made over it and no view of it is there any more. What has come out
-       as bytes never is.
-Law 2: nothing that nobody uses is kept for long: a buffer goes DROP_AFTER seconds after the last one was wanted, and at
-       once when one of another size is. Nor is it much: it was all in use at one time.
+Law 1: a buffer is used again only once an array was made over it and no view of it is there any more. What comes out as
+       bytes never is.
+Law 2: nothing that nobody uses is kept for long: it goes soon after the last buffer was wanted, and at once when one of
+       another size is. Nor is it much: it was all in use at one time.
 Law 3: the spare buffers are the process's, for any thread. No garbage ever holds them: see ``Received``.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from asyncpool.protocol import pages
 
-DROP_AFTER = 0.025  # seconds; a worker is weighed 50 ms after its call, and then without them
-MOST = 2**28  # bytes of buffers that are watched: of those above, the oldest are forgotten
+KEPT_FOR = 0.025  # seconds; a worker is weighed 50 ms after its call, and then without spare buffers
+MOST = 2**28  # bytes of arrays that are watched: of those above, the oldest are forgotten
 
 
 class Received(io.BytesIO):
@@ -33,73 +34,80 @@ class Received(io.BytesIO):
 
     Attributes:
         size: Its bytes.
-        is_array: An array was made over it.
+        quiet: How often all spare buffers had been forgotten when it was wanted.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(bytes(size))  # pages that nobody has touched, if it is large
         self.size: int = size
-        self.is_array: bool = False
+        self.quiet: int = 0
 
     def is_free(self) -> bool:
-        """Say whether it was an array, and no view of it is there any more."""
-        if not self.is_array:
-            return False
+        """Say whether no view of it is there."""
         try:
-            self.truncate(self.size)  # what changes no size, and is refused nevertheless as long as there is a view
+            self.truncate(self.size)  # changes nothing, and is refused nevertheless as long as there is a view
         except BufferError:
             return False
         return True
 
 
 class Spares:
-    """Large buffers that may be used again, once nobody uses them.
+    """The buffers of large arrays, which may be used again once nobody looks at them any more.
 
     Attributes:
-        kept: All that are watched; the oldest first.
+        kept: Those that are watched; the oldest first.
         wanted: How many were wanted until now.
     """
 
     def __init__(self) -> None:
         self.kept: list[Received] = []
         self.wanted: int = 0
+        self._quiet = 0  # how often all were forgotten
 
     def room(self, size: int) -> Received:
         """Return a buffer of so many bytes, whatever they are."""
         self.wanted += 1
         received = self._take(size)
         if received is None:
-            self.drop_free()
+            self.forget_free()
             received = Received(size)
             pages.prefer_huge(received.getbuffer())
+        received.quiet = self._quiet
+        return received
+
+    def watch(self, received: Received) -> None:
+        """An array was made over this one. Where that was not soon, nobody would forget it: it is not kept."""
+        if received.size < pages.LEAST or received.quiet != self._quiet:
+            return
         self.kept.append(received)
         while sum(each.size for each in self.kept) > MOST:
             del self.kept[:1]
-        return received
 
     def _take(self, size: int) -> Received | None:
         for each in self.kept[:]:
-            if each.size == size and each.is_free():
-                try:
-                    self.kept.remove(each)
-                except ValueError:  # another thread was sooner
-                    continue
-                each.is_array = False
+            # Another thread may have taken it meanwhile, and watch its next array now.
+            if each.size == size and each.is_free() and self._forget(each) and each.is_free():
                 return each
         return None
 
-    def drop_free(self) -> None:
-        """Keep none that nobody uses."""
-        self.kept = [each for each in self.kept if not each.is_free()]
+    def _forget(self, received: Received) -> bool:
+        """Watch this one no more; returns whether it was watched."""
+        try:
+            self.kept.remove(received)
+        except ValueError:
+            return False
+        return True
 
-    def drop(self) -> None:
-        """Keep none: whose view is deleted later is deleted with it."""
+    def forget_free(self) -> None:
+        """Keep none that nobody looks at."""
+        for each in self.kept[:]:
+            if each.is_free():
+                self._forget(each)
+
+    def forget_all(self) -> None:
+        """Keep none: the memory of those that somebody looks at goes with their arrays."""
+        self._quiet += 1
         self.kept = []
-
-    def drop_unless_wanted(self, before: int) -> None:
-        """Keep none, unless more were wanted than *before*, DROP_AFTER seconds ago."""
-        if self.wanted == before:
-            self.drop()
 
 
 spares = Spares()
@@ -108,3 +116,32 @@ spares = Spares()
 def room(size: int) -> Received:
     """Return a buffer to receive so many bytes into."""
     return spares.room(size) if size >= pages.LEAST else Received(size)
+
+
+class Caretaker:
+    """Lets all spare buffers be forgotten once no more were wanted for a while.
+
+    Args:
+        later: Calls a function KEPT_FOR seconds later, on an event loop.
+    """
+
+    __slots__ = ("_later", "_waits", "_wanted")
+
+    def __init__(self, later: Callable[[Callable[[], None]], object]) -> None:
+        self._later = later
+        self._wanted = 0
+        self._waits = False
+
+    def look(self) -> None:
+        """Buffers may have been wanted."""
+        if spares.wanted != self._wanted and not self._waits:
+            self._wanted = spares.wanted
+            self._waits = True
+            self._later(self._look_again)
+
+    def _look_again(self) -> None:
+        self._waits = False
+        if spares.wanted == self._wanted:
+            spares.forget_all()
+        else:
+            self.look()

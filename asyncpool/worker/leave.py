@@ -27,12 +27,11 @@ import sys
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from asyncpool.protocol.received import DROP_AFTER, spares
+from asyncpool.protocol.received import KEPT_FOR, spares
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.linger import Linger
 
 SIGTERM: int = _signal.SIGTERM
-PATIENCE = 1000 * DROP_AFTER  # milliseconds
 SOON = 1.0  # seconds in which an interpreter ends: the parent gives as many to a worker that it asks to
 
 
@@ -72,9 +71,9 @@ class Leave:
         began = monotonic()
         ready = self._linger.look(began)
         while not self._asked:
-            ready = ready or self._poll.poll(PATIENCE if spares.kept else None)
+            ready = ready or self._poll.poll(1000 * KEPT_FOR if spares.kept else None)
             if not ready:
-                spares.drop()
+                spares.forget_all()
                 continue
             if len(ready) == 1 and ready[0][0] == self._wire:
                 self._linger.came(began)

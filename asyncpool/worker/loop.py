@@ -22,7 +22,7 @@ from typing import Any
 
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
-from asyncpool.protocol.received import DROP_AFTER, spares
+from asyncpool.protocol.received import KEPT_FOR, Caretaker
 from asyncpool.protocol.wire import Buffer
 from asyncpool.worker.leave import Leave
 from asyncpool.worker.lifespan import Lifespan
@@ -128,6 +128,7 @@ class AsyncSession(Session):
     def __init__(self, session: Session, leave: Leave) -> None:
         self.__dict__.update(session.__dict__)
         self._loop = asyncio.get_running_loop()
+        self._caretaker = Caretaker(lambda then: self._loop.call_later(KEPT_FOR, then))
         self._leave = leave
         self._thread = threading.get_ident()
         self._held: Running | None = None  # a plain command or a generator that holds up the loop
@@ -147,6 +148,7 @@ class AsyncSession(Session):
         try:
             if begun is not None:
                 self._start(*begun, contextvars.copy_context())
+            self._caretaker.look()
             while self.channel.ahead:
                 self._readable()
             self._leave_if_idle()  # it may have been asked before
@@ -179,8 +181,7 @@ class AsyncSession(Session):
             self._go_on(self.early.pop(0))
         if self.stopping:
             self._end()
-        if spares.kept:
-            self._loop.call_later(DROP_AFTER, spares.drop_unless_wanted, spares.wanted)
+        self._caretaker.look()
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:

@@ -102,8 +102,6 @@ class Session(Runtime):
                 if isinstance(message, Call):
                     if message.buffers:
                         message.buffers = self.channel.take_buffers()
-                    elif spares.kept:
-                        spares.drop_free()  # it may take long
                     return message
                 self._heed(message)
         return None
@@ -114,14 +112,14 @@ class Session(Runtime):
         if isinstance(message, Call):
             if message.buffers:
                 message.buffers = self.channel.take_buffers()
-            elif spares.kept:
-                spares.drop_free()
             self.early.append(message)
         else:
             self._heed(message)
 
     def _receive(self) -> messages.ToWorker | None:
         body = self.channel.receive()
+        if spares.kept:
+            spares.forget_free()  # a call may take long
         return Stop() if body is None else messages.decode_to_worker(body)
 
     def _heed(self, message: messages.ToWorker | None) -> None:

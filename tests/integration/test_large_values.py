@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -49,14 +50,15 @@ async def test_results_that_are_kept_stay_what_they_were(pool: Pool) -> None:
         assert (each == number).all()
 
 
-async def test_memory_of_large_values_is_given_back(pool: Pool) -> None:
+@pytest.mark.parametrize(("command", "times"), [(values.echo, 3), (values.echo_soon, 1), (values.echo_soon, 3)])
+async def test_memory_of_large_values_is_given_back(pool: Pool, command: Any, times: int) -> None:
     """By the worker and by the application, soon after the last of them."""
     mib = KIB * KIB
     await pool.run(values.echo, numpy.zeros(1))
-    before = [_rss(pool), _own_rss()]
-    for _ in range(3):
-        await pool.run(values.echo, numpy.zeros(100 * mib, numpy.uint8))
-    for measure, had in zip([lambda: _rss(pool), _own_rss], before, strict=True):
+    before = [_rss(pool), values.resident()]
+    for _ in range(times):
+        await pool.run(command, numpy.zeros(100 * mib, numpy.uint8))
+    for measure, had in zip([lambda: _rss(pool), values.resident], before, strict=True):
         await eventually(lambda measure=measure, had=had: measure() < had + 32 * mib)
 
 
@@ -66,8 +68,13 @@ def _rss(pool: Pool) -> int:
     return worker.rss
 
 
-def _own_rss() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+async def test_a_call_finds_nothing_of_the_large_one_before_it(pool: Pool) -> None:
+    """It may take long, and the worker has that much less memory meanwhile."""
+    mib = KIB * KIB
+    before = await pool.run(values.resident, numpy.zeros(100 * KIB, numpy.uint8))
+    for _ in range(3):
+        await pool.run(values.echo, numpy.zeros(100 * mib, numpy.uint8))
+    assert await pool.run(values.resident, numpy.zeros(100 * KIB, numpy.uint8)) < before + 32 * mib
 
 
 @pytest.mark.parametrize("size", [64 * KIB - 1, 64 * KIB, 8 * KIB * KIB])

@@ -132,6 +132,30 @@ MUTANTS = (
         "pass",
         ("unit/test_failure.py::test_the_cause_is_an_error_that_can_be_asked",),
     ),
+    Mutant(
+        "array-overwritten",
+        1,
+        "the next large array is received into one that its owner still looks at",
+        "protocol/received.py",
+        "except BufferError:\n            return False",
+        "except BufferError:\n            pass",
+        (
+            "unit/test_received.py::test_no_value_changes_because_another_one_comes",
+            "integration/test_large_values.py::test_results_that_are_kept_stay_what_they_were",
+        ),
+    ),
+    Mutant(
+        "array-without-a-view",
+        1,
+        "an array keeps no view of its memory, so that it counts as gone while it is there",
+        "protocol/arrays.py",
+        "numpy.frombuffer(data.getbuffer(), dtype).reshape(shape, order=order)",
+        "numpy.ndarray(shape, dtype, data.getbuffer(), order=order)",
+        (
+            "unit/test_received.py::test_what_has_a_view_is_in_use",
+            "integration/test_large_values.py::test_results_that_are_kept_stay_what_they_were",
+        ),
+    ),
     # --- 2: one worker's death ---------------------------------------------------------------------------------------
     Mutant(
         "crash-breaks-pool",

@@ -44,6 +44,13 @@ def echo(value: Any = None) -> Any:
 
 
 @asyncpool.command
+def resident(_argument: Any = None) -> int:
+    """Return the bytes of memory of the process that runs it."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@asyncpool.command
 def double(money: Money) -> Money:
     return Money(money.cents * 2)
 

@@ -1,6 +1,10 @@
 """Large buffers are used again once nobody uses them, and not before; nothing is kept for long."""
 
+import sys
+import threading
+import time
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -8,20 +12,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncpool.protocol import arrays
+from asyncpool.protocol import arrays, received
 from asyncpool.protocol.pages import LEAST
-from asyncpool.protocol.received import MOST, Received, Spares, room, spares
+from asyncpool.protocol.received import MOST, Caretaker, Received, Spares, room, spares
 
 
-def array_over(received: Received) -> Any:
-    return arrays.over(received, "|u1", [received.size], "C", imports=False)
+@pytest.fixture
+def switches_often() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def array_over(own: Spares, made: Received) -> Any:
+    array = arrays.over(made, "|u1", [made.size], "C", imports=False)
+    own.watch(made)
+    return array
 
 
 def test_the_memory_of_an_array_that_is_gone_is_used_again() -> None:
     """By the next buffer of its size."""
     own = Spares()
     first = own.room(LEAST)
-    array = array_over(first)
+    array = array_over(own, first)
     assert own.room(LEAST) is not first
     del array
     assert own.room(LEAST) is first
@@ -35,7 +50,7 @@ def test_what_has_a_view_is_in_use(view: Any) -> None:
     """Of whatever kind: a slice, a memoryview, another array."""
     own = Spares()
     first = own.room(LEAST)
-    kept = view(array_over(first))
+    kept = view(array_over(own, first))
     assert own.room(LEAST) is not first
     del kept
     assert own.room(LEAST) is first
@@ -53,8 +68,8 @@ def test_another_size_lets_go_of_what_is_free() -> None:
     """Not of what is in use, which is watched on."""
     own = Spares()
     free, used = own.room(LEAST), own.room(LEAST)
-    array = array_over(used)
-    array_over(free)
+    array = array_over(own, used)
+    array_over(own, free)
     gone = weakref.ref(free)
     del free
     own.room(LEAST + 1)
@@ -66,34 +81,42 @@ def test_another_size_lets_go_of_what_is_free() -> None:
 def test_no_more_than_the_most_is_watched() -> None:
     """The oldest are forgotten; they are their arrays' own."""
     own = Spares()
-    arrays_ = [array_over(own.room(MOST // 2)) for _ in range(3)]
+    arrays_ = [array_over(own, own.room(MOST // 2)) for _ in range(3)]
     assert sum(each.size for each in own.kept) <= MOST
     gone = weakref.ref(own.kept[0])
     del arrays_
-    own.drop()
+    own.forget_all()
     assert gone() is None
 
 
-def test_nothing_is_kept_for_long() -> None:
+def test_nothing_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no more is wanted for a while; what is in use goes with its array then."""
-    own = Spares()
+    now: list[Any] = []
+    caretaker = Caretaker(now.append)
+    monkeypatch.setattr(received, "spares", own := Spares())
+    caretaker.look()
+    assert now == []  # nothing was wanted
     used = own.room(LEAST)
-    array = array_over(used)
-    before = own.wanted
-    array_over(own.room(LEAST))
-    own.drop_unless_wanted(before)
-    assert own.kept
-    own.drop_unless_wanted(own.wanted)
+    caretaker.look()
+    array = array_over(own, used)
+    late = own.room(LEAST)
+    caretaker.look()
+    now.pop(0)()
+    assert own.kept == [used]  # one was wanted since
+    now.pop(0)()
+    assert now == []
     gone = weakref.ref(used)
     del used
     assert gone() is not None
     del array
     assert gone() is None
+    array_over(own, late)
+    assert own.kept == []  # nobody would forget it
 
 
 def test_small_buffers_are_not_watched() -> None:
     """The allocator uses their memory again by itself."""
-    array_over(room(LEAST - 1))
+    array_over(spares, room(LEAST - 1))
     assert not [each for each in spares.kept if each.size < LEAST]
 
 
@@ -111,9 +134,34 @@ def test_no_value_changes_because_another_one_comes(steps: list[tuple[str, int]]
             alive.append((memoryview(value)[:4], mark))
             continue
         mark = number % 256
-        received = own.room(8 + which)
-        received.getbuffer()[:] = bytes([mark]) * received.size
+        made = own.room(LEAST + which)
+        made.getbuffer()[:8] = bytes([mark]) * 8  # the rest may be what it was
         if step != "leave":
-            alive.append((received.getvalue() if step == "bytes" else array_over(received), mark))
+            alive.append((made.getvalue()[:8] if step == "bytes" else array_over(own, made), mark))
     for value, mark in alive:
-        assert set(bytes(value)) == {mark}
+        assert set(bytes(memoryview(value)[:4])) == {mark}
+
+
+def test_no_two_threads_get_the_same_buffer(switches_often: None) -> None:
+    """Nor does one that another thread has taken change hands before its array is gone."""
+    own = Spares()
+    wrong: list[int] = []
+    until = time.monotonic() + 1
+
+    def work(mark: int) -> None:
+        while time.monotonic() < until:
+            made = own.room(LEAST)
+            view = made.getbuffer()
+            view[:4] = bytes([mark]) * 4
+            del view
+            array = array_over(own, made)
+            if bytes(array[:4]) != bytes([mark]) * 4:
+                wrong.append(mark)
+            del array, made
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert wrong == []
