@@ -22,10 +22,11 @@ from typing import Protocol
 
 from asyncpool.pool.watch import Watch
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.received import KEPT_FOR, Caretaker, spares
+from asyncpool.protocol.received import Caretaker, spares
 
 SHARE = 2**22  # bytes sent in a step, if the kernel takes as many: a millisecond; wire.CHUNK is as much
 ASKED_BUFFER = 2**22  # bytes of socket buffer asked for; stock kernels grant 416 KiB
+SPARES_KEPT = 0.25  # seconds in which no large value comes; in less than one takes, no memory would be used again
 LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, all in one step of the loop
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
@@ -67,7 +68,7 @@ class Connection:
         self._loop = loop
         self._clock = loop.time
         self._reader = wire.FrameReader(wire.GREETING_LIMIT, messages.lengths)
-        self._caretaker = Caretaker(lambda then: loop.call_later(KEPT_FOR, then))
+        self._caretaker = Caretaker(lambda then: loop.call_later(SPARES_KEPT, then))
         self._socket: socket.socket | None = None  # until it is closed
         self._watch: Watch | None = None
         self._pieces: deque[memoryview] = deque()  # what the kernel has not taken yet

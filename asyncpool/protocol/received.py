@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 from asyncpool.protocol import pages
 
-KEPT_FOR = 0.025  # seconds; a worker is weighed 50 ms after its call, and then without spare buffers
 MOST = 2**28  # bytes of arrays that are watched: of those above, the oldest are forgotten
 
 
@@ -122,7 +121,7 @@ class Caretaker:
     """Lets all spare buffers be forgotten once no more were wanted for a while.
 
     Args:
-        later: Calls a function KEPT_FOR seconds later, on an event loop.
+        later: Calls a function after a while, on an event loop.
     """
 
     __slots__ = ("_later", "_waits", "_wanted")

@@ -27,11 +27,12 @@ import sys
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from asyncpool.protocol.received import KEPT_FOR, spares
+from asyncpool.protocol.received import spares
 from asyncpool.worker.channel import Channel
 from asyncpool.worker.linger import Linger
 
 SIGTERM: int = _signal.SIGTERM
+SPARES_KEPT = 0.025  # seconds of waiting; the parent weighs a worker 50 ms after its call, and then without them
 SOON = 1.0  # seconds in which an interpreter ends: the parent gives as many to a worker that it asks to
 
 
@@ -71,7 +72,7 @@ class Leave:
         began = monotonic()
         ready = self._linger.look(began)
         while not self._asked:
-            ready = ready or self._poll.poll(1000 * KEPT_FOR if spares.kept else None)
+            ready = ready or self._poll.poll(1000 * SPARES_KEPT if spares.kept else None)
             if not ready:
                 spares.forget_all()
                 continue

@@ -22,9 +22,9 @@ from typing import Any
 
 from asyncpool.commands import Cancelled
 from asyncpool.protocol.messages import Call
-from asyncpool.protocol.received import KEPT_FOR, Caretaker
+from asyncpool.protocol.received import Caretaker
 from asyncpool.protocol.wire import Buffer
-from asyncpool.worker.leave import Leave
+from asyncpool.worker.leave import SPARES_KEPT, Leave
 from asyncpool.worker.lifespan import Lifespan
 from asyncpool.worker.running import Running
 from asyncpool.worker.session import Session
@@ -128,7 +128,7 @@ class AsyncSession(Session):
     def __init__(self, session: Session, leave: Leave) -> None:
         self.__dict__.update(session.__dict__)
         self._loop = asyncio.get_running_loop()
-        self._caretaker = Caretaker(lambda then: self._loop.call_later(KEPT_FOR, then))
+        self._caretaker = Caretaker(lambda then: self._loop.call_later(SPARES_KEPT, then))
         self._leave = leave
         self._thread = threading.get_ident()
         self._held: Running | None = None  # a plain command or a generator that holds up the loop
