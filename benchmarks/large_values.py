@@ -1,9 +1,9 @@
 """What do large values cost? 64 MiB there and back, through asyncpool and through its alternatives.
 
 The *floor* is what two processes can do at all: the same bytes over the same kind of socket, blocking, into memory that
-is used again and again. *New memory* is the same floor when either side receives into memory that it has just
-got, as everybody must who hands the value over. Each is driven by a process of its own, and they take turns within
-each round.
+is used again and again. *New memory* is the same floor when either side receives into memory that it has just got, as
+who hands the value over must while what it had is in use. Each is driven by a process of its own, and they take turns
+within each round.
 
 The last two columns tell how late an event loop is while eight calls carry such arrays: a ticker wants to wake every
 10 ms.

@@ -22,11 +22,11 @@ from typing import Protocol
 
 from asyncpool.pool.watch import Watch
 from asyncpool.protocol import messages, wire
-from asyncpool.protocol.received import Caretaker, spares
+from asyncpool.protocol.received import Caretaker
 
 SHARE = 2**22  # bytes sent in a step, if the kernel takes as many: a millisecond; wire.CHUNK is as much
 ASKED_BUFFER = 2**22  # bytes of socket buffer asked for; stock kernels grant 416 KiB
-SPARES_KEPT = 0.25  # seconds in which no large value comes; in less than one takes, no memory would be used again
+SPARES_KEPT = 0.25  # seconds without a large value; longer than a usual call, or no memory would be used again
 LAST_WORDS = 20_000  # frames that are taken of a worker which has ended, all in one step of the loop
 FIONREAD = termios.FIONREAD
 SIOCOUTQ = 0x5411  # unix(7): bytes that the other side has not read
@@ -96,6 +96,7 @@ class Connection:
         """Close the socket, and let go of what was not sent. Idempotent."""
         self._dropped = self.unsent
         self._pieces.clear()
+        self._caretaker.leave()
         if (end := self._take_socket()) is not None:
             end.close()
 
@@ -198,7 +199,7 @@ class Connection:
                 error = bad
                 self._failed = True
                 self._reader = wire.FrameReader(wire.GREETING_LIMIT)  # the other one may be full; nothing is read now
-        self._caretaker.look()
+        self._caretaker.notice()
         if found or error is not None:
             self._receiver.received(found, error)
         return len(frames)
@@ -235,7 +236,6 @@ class Connection:
         if self._watch is not None:
             self._watch.close()
         end, self._socket = self._socket, None
-        spares.forget_all()
         return end
 
 

@@ -31,6 +31,7 @@ from asyncpool.pool.submission import Submissions
 from asyncpool.pool.supervisor import Supervisor
 from asyncpool.pool.worker import Worker
 from asyncpool.protocol import payload
+from asyncpool.protocol.received import spares
 
 if TYPE_CHECKING:
     import typing_extensions  # the checkers' own; nothing is installed for it
@@ -510,6 +511,7 @@ def _forked() -> None:
     for pool in list(_pools):
         if pool._life is not Life.NEW:  # one that is not started yet may be started here
             pool._life = Life.FORKED
+    spares.forget_all()
 
 
 os.register_at_fork(after_in_child=_forked)

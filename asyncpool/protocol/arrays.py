@@ -61,13 +61,14 @@ def over(data: bytearray | Received, name: str, shape: list[int], order: str, *,
     """
     numpy = _numpy(imports)
     dtype = _dtype(numpy, name)
-    size = len(data) if isinstance(data, bytearray) else len(data.getbuffer())
+    size = len(data) if isinstance(data, bytearray) else data.size
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size or order not in ("C", "F"):
         raise ValueError(f"an array of {name}, shape {shape} and order {order!r} has not {size} bytes")
     if isinstance(data, bytearray):
         return numpy.ndarray(shape, dtype, data, order=order)
-    # Only now is there a view: a traceback must not keep one. The array keeps it, and its memory is in use as long as
-    # it does. numpy.ndarray(...) would keep but what it is a view of; so does a user's who gives it array.base.base.
+    # Only now is there a view that stays: a traceback must not keep one. frombuffer keeps the memoryview, and so the
+    # memory counts as used. numpy.ndarray(buffer=view) would drop it and keep view.obj, and the memory would count as
+    # free; so it would for a user who makes an array with buffer=array.base.base.
     return numpy.frombuffer(data.getbuffer(), dtype).reshape(shape, order=order)
 
 

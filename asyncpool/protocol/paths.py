@@ -1,6 +1,6 @@
 """pathlib's paths <-> the data of an ext value.
 
-pathlib is imported by whoever uses it, never by this file alone: it would cost each start of a worker 3 ms.
+pathlib is imported by whoever uses it, and when a path arrives: at each start of a worker it would cost 2.6 ms.
 """
 
 from __future__ import annotations

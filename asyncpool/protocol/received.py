@@ -6,18 +6,23 @@ row of calls with arrays of one size that took two fifths of the time.
 Law 1: a buffer is used again only once an array was made over it and no view of it is there any more. What comes out as
        bytes never is.
 Law 2: nothing that nobody uses is kept for long: it goes soon after the last buffer was wanted, and at once when one of
-       another size is. Nor is it much: it was all in use at one time.
-Law 3: the spare buffers are the process's, for any thread. No garbage ever holds them: see ``Received``.
+       another size is. MOST bytes are kept, and never more than were in use together.
+Law 3: the spare buffers are the process's, for any thread. No garbage can hold them: see ``Received``.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from asyncpool.protocol import pages
 
-MOST = 2**28  # bytes of arrays that are watched: of those above, the oldest are forgotten
+if TYPE_CHECKING:
+    import asyncio
+
+MOST = 2**28  # bytes of buffers that are watched; beyond, the oldest are forgotten
+NEVER = -1
 
 
 class Received(io.BytesIO):
@@ -33,13 +38,13 @@ class Received(io.BytesIO):
 
     Attributes:
         size: Its bytes.
-        quiet: How often all spare buffers had been forgotten when it was wanted.
+        era: How often all spare buffers had been forgotten when it was handed out; NEVER where it is no large one.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(bytes(size))  # pages that nobody has touched, if it is large
         self.size: int = size
-        self.quiet: int = 0
+        self.era: int = NEVER
 
     def is_free(self) -> bool:
         """Say whether no view of it is there."""
@@ -61,7 +66,7 @@ class Spares:
     def __init__(self) -> None:
         self.kept: list[Received] = []
         self.wanted: int = 0
-        self._quiet = 0  # how often all were forgotten
+        self._era = 0  # how often all were forgotten
 
     def room(self, size: int) -> Received:
         """Return a buffer of so many bytes, whatever they are."""
@@ -71,20 +76,25 @@ class Spares:
             self.forget_free()
             received = Received(size)
             pages.prefer_huge(received.getbuffer())
-        received.quiet = self._quiet
+        received.era = self._era
         return received
 
     def watch(self, received: Received) -> None:
-        """An array was made over this one. Where that was not soon, nobody would forget it: it is not kept."""
-        if received.size < pages.LEAST or received.quiet != self._quiet:
+        """Keep a buffer over which an array was just made.
+
+        Not if all were forgotten since it was handed out: no caretaker may be left who would forget it.
+        """
+        if received.era == NEVER or received.size > MOST:
             return
         self.kept.append(received)
+        if received.era != self._era:  # looked at last: another thread may forget all just now
+            self._forget(received)
         while sum(each.size for each in self.kept) > MOST:
-            del self.kept[:1]
+            del self.kept[:1]  # no IndexError where another thread has emptied it
 
     def _take(self, size: int) -> Received | None:
         for each in self.kept[:]:
-            # Another thread may have taken it meanwhile, and watch its next array now.
+            # Another thread may have taken it, and watch its next array by now: look again once it is out of the list.
             if each.size == size and each.is_free() and self._forget(each) and each.is_free():
                 return each
         return None
@@ -105,7 +115,7 @@ class Spares:
 
     def forget_all(self) -> None:
         """Keep none: the memory of those that somebody looks at goes with their arrays."""
-        self._quiet += 1
+        self._era += 1
         self.kept = []
 
 
@@ -124,23 +134,29 @@ class Caretaker:
         later: Calls a function after a while, on an event loop.
     """
 
-    __slots__ = ("_later", "_waits", "_wanted")
+    __slots__ = ("_later", "_timer", "_wanted")
 
-    def __init__(self, later: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, later: Callable[[Callable[[], None]], asyncio.TimerHandle]) -> None:
         self._later = later
+        self._timer: asyncio.TimerHandle | None = None
         self._wanted = 0
-        self._waits = False
 
-    def look(self) -> None:
+    def notice(self) -> None:
         """Buffers may have been wanted."""
-        if spares.wanted != self._wanted and not self._waits:
+        if spares.wanted != self._wanted and self._timer is None:
             self._wanted = spares.wanted
-            self._waits = True
-            self._later(self._look_again)
+            self._timer = self._later(self._look)
 
-    def _look_again(self) -> None:
-        self._waits = False
+    def _look(self) -> None:
+        self._timer = None
         if spares.wanted == self._wanted:
             spares.forget_all()
         else:
-            self.look()
+            self.notice()
+
+    def leave(self) -> None:
+        """Let all be forgotten now: the loop may stop before the timer. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        spares.forget_all()

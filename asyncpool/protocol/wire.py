@@ -214,6 +214,6 @@ class Large:
         if self._next == len(self.buffers):
             return True
         self._target = self.buffers[self._next]
-        self._filled, self._size = 0, len(self._target.getbuffer())
+        self._filled, self._size = 0, self.buffers[self._next].size
         self._next += 1
         return False

@@ -27,6 +27,7 @@ from typing import Any
 from asyncpool.commands import Runtime
 from asyncpool.protocol import wire
 from asyncpool.protocol.messages import MAIN
+from asyncpool.protocol.received import spares
 from asyncpool.testing.faulty import FaultyChannel
 from asyncpool.testing.plan import Plan
 from asyncpool.testing.runtime import threads
@@ -297,7 +298,8 @@ class InlineLeave(Leave):
         self._pipe: tuple[int, int] | None = None
 
     def wait(self) -> bool:
-        """Always go on: reading the next frame waits for it."""
+        """Always go on: reading the next frame waits for it, maybe for long."""
+        spares.forget_all()
         return True
 
     @property

@@ -32,7 +32,7 @@ from asyncpool.worker.channel import Channel
 from asyncpool.worker.linger import Linger
 
 SIGTERM: int = _signal.SIGTERM
-SPARES_KEPT = 0.025  # seconds of waiting; the parent weighs a worker 50 ms after its call, and then without them
+SPARES_KEPT = 0.025  # seconds without a large value; half of what the parent waits before it weighs a worker again
 SOON = 1.0  # seconds in which an interpreter ends: the parent gives as many to a worker that it asks to
 
 

@@ -148,7 +148,7 @@ class AsyncSession(Session):
         try:
             if begun is not None:
                 self._start(*begun, contextvars.copy_context())
-            self._caretaker.look()
+            self._caretaker.notice()
             while self.channel.ahead:
                 self._readable()
             self._leave_if_idle()  # it may have been asked before
@@ -181,7 +181,7 @@ class AsyncSession(Session):
             self._go_on(self.early.pop(0))
         if self.stopping:
             self._end()
-        self._caretaker.look()
+        self._caretaker.notice()
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:

@@ -76,6 +76,7 @@ class Session(Runtime):
         It ends where its command does; the worker's lifespans and its end are not its own.
         """
         commands.runtime = Runtime()
+        spares.forget_all()
         for running in self.running.values():
             running.settled = True  # for whoever has its context
         self.channel.let_go()
@@ -119,7 +120,7 @@ class Session(Runtime):
     def _receive(self) -> messages.ToWorker | None:
         body = self.channel.receive()
         if spares.kept:
-            spares.forget_free()  # a call may take long
+            spares.forget_free()  # a call may take long: let it not begin with the memory of another
         return Stop() if body is None else messages.decode_to_worker(body)
 
     def _heed(self, message: messages.ToWorker | None) -> None:

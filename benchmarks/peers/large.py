@@ -58,5 +58,5 @@ def old_memory(_: Command) -> contextlib.AbstractAsyncContextManager[Request]:
 
 
 def new_memory(_: Command) -> contextlib.AbstractAsyncContextManager[Request]:
-    """Either side receives into memory that it has just got, as everybody must who hands the value over."""
+    """Either side receives into memory that it has just got, as who hands it over must."""
     return _echo(fresh=True)

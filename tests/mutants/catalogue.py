@@ -145,6 +145,15 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "array-given-to-two-threads",
+        1,
+        "a thread takes memory that another has taken and filled meanwhile",
+        "protocol/received.py",
+        " and self._forget(each) and each.is_free():",
+        " and self._forget(each):",
+        ("unit/test_received.py::test_no_two_threads_get_the_same_buffer",),
+    ),
+    Mutant(
         "array-without-a-view",
         1,
         "an array keeps no view of its memory, so that it counts as gone while it is there",

@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -14,7 +15,18 @@ from hypothesis import strategies as st
 
 from asyncpool.protocol import arrays, received
 from asyncpool.protocol.pages import LEAST
-from asyncpool.protocol.received import MOST, Caretaker, Received, Spares, room, spares
+from asyncpool.protocol.received import MOST, Caretaker, Received, Spares, room
+
+
+class Later:
+    """Stands for an event loop: what is due on it."""
+
+    def __init__(self) -> None:
+        self.due: list[Any] = []
+
+    def __call__(self, then: Any) -> Any:
+        self.due.append(then)
+        return SimpleNamespace(cancel=lambda: self.due.remove(then))
 
 
 @pytest.fixture
@@ -91,20 +103,20 @@ def test_no_more_than_the_most_is_watched() -> None:
 
 def test_nothing_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no more is wanted for a while; what is in use goes with its array then."""
-    now: list[Any] = []
-    caretaker = Caretaker(now.append)
+    later = Later()
+    caretaker = Caretaker(later)
     monkeypatch.setattr(received, "spares", own := Spares())
-    caretaker.look()
-    assert now == []  # nothing was wanted
+    caretaker.notice()
+    assert later.due == []  # nothing was wanted
     used = own.room(LEAST)
-    caretaker.look()
+    caretaker.notice()
     array = array_over(own, used)
     late = own.room(LEAST)
-    caretaker.look()
-    now.pop(0)()
+    caretaker.notice()
+    later.due.pop(0)()
     assert own.kept == [used]  # one was wanted since
-    now.pop(0)()
-    assert now == []
+    later.due.pop(0)()
+    assert later.due == []
     gone = weakref.ref(used)
     del used
     assert gone() is not None
@@ -114,10 +126,24 @@ def test_nothing_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own.kept == []  # nobody would forget it
 
 
+def test_a_caretaker_that_leaves_has_everything_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And waits for nothing any more, however many others want."""
+    monkeypatch.setattr(received, "spares", own := Spares())
+    later = Later()
+    caretaker = Caretaker(later)
+    array = array_over(own, own.room(LEAST))
+    caretaker.notice()
+    caretaker.leave()
+    caretaker.leave()
+    assert own.kept == later.due == []
+    assert array[0] == 0
+
+
 def test_small_buffers_are_not_watched() -> None:
     """The allocator uses their memory again by itself."""
-    array_over(spares, room(LEAST - 1))
-    assert not [each for each in spares.kept if each.size < LEAST]
+    own = Spares()
+    array_over(own, room(LEAST - 1))
+    assert own.kept == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(["open", "bytes", "leave", "view", "delete"]), st.integers(0, 2))))
