@@ -119,7 +119,7 @@ class Spares:
         self.kept = []
 
 
-spares = Spares()
+spares: Spares = Spares()
 
 
 def room(size: int) -> Received:
