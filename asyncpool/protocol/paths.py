@@ -21,6 +21,11 @@ def classes() -> tuple[type, ...]:
     return tuple(names[each] for each in _TRAVEL if each in names)
 
 
+def travels(cls: type) -> bool:
+    """Return whether values of *cls* travel as paths; the name first, since every value without a rule is asked for."""
+    return cls.__name__ in _TRAVEL and cls in classes()
+
+
 def is_path_class(cls: type) -> bool:
     """Return whether a path can be made into one of *cls*."""
     base = _loaded().get("PurePath")

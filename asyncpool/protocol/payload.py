@@ -113,7 +113,7 @@ class Codec:
     # --- what msgspec has no rule for --------------------------------------------------------------------------------
 
     def _to_plain(self, value: Any) -> Any:
-        if type(value) in paths.classes():
+        if paths.travels(type(value)):
             return Ext(PATH, paths.encode(value))
         if type(value) is complex:
             return Ext(COMPLEX, _COMPLEX.pack(value.real, value.imag))

@@ -22,7 +22,6 @@ RING = 2**16  # bytes; frames that fit are parsed in place, larger ones are rece
 CHUNK = 2**22  # bytes of a larger frame that are received at a time: to copy them takes a millisecond
 QUOTED = 120  # bytes of a bad frame that an error shows
 
-
 Buffer = bytes | bytearray | memoryview
 Frame = tuple[Buffer, Sequence[Received]]  # a received one: the body, and the buffers behind it
 Lengths = Callable[[Buffer, int], list[int]]  # of the buffers, from the body and the bytes behind it
@@ -213,7 +212,7 @@ class Large:
             self.buffers = [room(size) for size in self._lengths(self.body, self._behind)]
         if self._next == len(self.buffers):
             return True
-        self._target = self.buffers[self._next]
-        self._filled, self._size = 0, self.buffers[self._next].size
+        self._target = target = self.buffers[self._next]
+        self._filled, self._size = 0, target.size
         self._next += 1
         return False
