@@ -1,5 +1,6 @@
 """Large buffers are used again once nobody uses them, and not before; nothing is kept for long."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from asyncpool.protocol import arrays, received
 from asyncpool.protocol.pages import LEAST
 from asyncpool.protocol.received import MOST, Caretaker, Received, Spares, room
+from asyncpool.testing import thread
 
 
 class Later:
@@ -137,6 +139,37 @@ def test_a_caretaker_that_leaves_has_everything_forgotten(monkeypatch: pytest.Mo
     caretaker.leave()
     assert own.kept == later.due == []
     assert array[0] == 0
+
+
+FORKING = """
+import os
+from asyncpool import Pool
+from asyncpool.protocol import arrays, pages, received
+import numpy
+made = received.room(pages.LEAST)
+array = arrays.over(made, "|u1", [made.size], "C", imports=False)
+received.spares.watch(made)
+assert received.spares.kept == [made]
+child = os.fork()
+if not child:
+    os._exit(len(received.spares.kept))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_keeps_nothing() -> None:
+    """Nobody would have it forgotten there."""
+    ran = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0\n"
+
+
+def test_a_thread_of_an_inline_pool_keeps_nothing_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no caretaker."""
+    monkeypatch.setattr(thread, "spares", own := Spares())
+    array_over(own, own.room(LEAST))
+    assert own.kept != []
+    assert thread.InlineLeave().wait()
+    assert own.kept == []
 
 
 def test_small_buffers_are_not_watched() -> None:
